@@ -64,7 +64,7 @@ GATEWAY_PARENT = (
     ("modules", "forbidden"),
     [
         ("twin_cli", {"dagster"}),
-        ("twin_resources.gateway.hooks.plugin", {"dagster"}),
+        ("twin_resources.gateway.provider", {"dagster"}),
         ("twin_assets.corpus.preview", {"dagster"}),
         (
             "twin_resources.registry.policy",
@@ -147,8 +147,8 @@ WRONG_IMPORTS = (
     ("twin_resources.gateway.stages.prompt", "twin_resources.gateway.api.routes"),
     ("twin_assets.corpus.cleaning", "twin_assets.training.train"),
     ("twin_resources.statistics.bounds", "polars"),
-    ("twin_resources.gateway.hooks.plugin", "dagster"),
-    ("twin_resources.gateway.hooks.plugin", "twin_cli.running"),
+    ("twin_resources.gateway.provider", "dagster"),
+    ("twin_resources.gateway.provider", "twin_cli.running"),
 )
 
 

@@ -66,7 +66,7 @@ def test_a_disconnect_stops_a_complete_answer(stack: Stack, path: str) -> None:
     with LangfuseClient.from_settings(stack.settings) as client:
         stack.wait(lambda: list(client.observations(since=started_at)))
         [span] = client.observations(since=started_at)
-    assert (span["level"], span["statusMessage"]) == ("ERROR", "HTTPException")
+    assert (span["level"], span["statusMessage"]) == ("ERROR", "ReaderLeft")
     # The request no longer counts as busy time, which would raise the cost of later answers.
     assert stack.post(LONG_REQUEST | {"max_tokens": 2}).status_code == 200
 

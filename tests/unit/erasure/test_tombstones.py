@@ -22,7 +22,6 @@ from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.outbox_rows import OutboxRows
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.errors import TwinError
-from twin_resources.gateway.api.other_apis import convert_responses_request
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path, sending_lock
 from twin_resources.observability.langfuse.tombstones import read_spans
@@ -235,10 +234,9 @@ def test_stored_responses_of_gateways_are_erased(
     def answer(trace: str, *, author: str = AUTHOR, reader: str = READER, after: str = "") -> None:
         body: dict[str, Any] = {"model": f"twin/{author}@base", "input": "What?"}
         body |= {"previous_response_id": f"resp_{after}"} if after else {}
-        choices = [{"message": {"content": "Tea."}}]
-        converter = convert_responses_request(body, responses, reader).answer_converter
-        converter.convert_answer({"id": f"chatcmpl-{trace}", "choices": choices})
-        converter.store_answer()
+        _, store_answer = responses.replace_references(body, reader)
+        assert store_answer is not None
+        store_answer(trace, "Tea.")
 
     def list_stored_answers() -> set[str]:
         readers = {"a": READER, "b": READER, "c": READER, "d": READER, "e": OTHER}

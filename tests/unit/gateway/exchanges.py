@@ -8,17 +8,27 @@ from datetime import UTC, date, datetime
 from types import MappingProxyType
 from typing import Any
 
-from litellm.types.utils import Delta, ModelResponse, ModelResponseStream, StreamingChoices
+from litellm.types.utils import Delta, ModelResponseStream, StreamingChoices, Usage
 
 from twin_resources.access.keys import Key
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ProseRelease
+from twin_resources.gateway.api.admission import AdmissionControl
+from twin_resources.gateway.api.key_limits import KeyRequestCounter
+from twin_resources.gateway.compose import Composer
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.answer_cost import AnswerCost
+from twin_resources.gateway.exchange.answer_call import AnswerCall
 from twin_resources.gateway.exchange.exchange import AnswerParts, Exchange, Fallback, FixedText
 from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.hooks.canary_watch import CanaryWatch
 from twin_resources.gateway.passage_finder import PassageFinder
-from twin_resources.gateway.request.request_body import read_question
+from twin_resources.gateway.request.request_body import (
+    ADMITTED_KEY,
+    ChatRequest,
+    admit_body,
+    read_question,
+)
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.gateway.stages.request_path import RequestPath
@@ -143,6 +153,12 @@ async def prepare(
     return await path.prepare(chat_request, KEY, today=DAY)
 
 
+def read_chat(body: Mapping[str, Any]) -> ChatRequest:
+    """Read a client's body as the allow-list and the provider do."""
+    fields, admitted = admit_body(body)
+    return read_question(fields | {ADMITTED_KEY: admitted})
+
+
 def create_exchange(
     *, body: dict[str, Any] | None = None, author: Author = ANN, **fields: Any
 ) -> Exchange:
@@ -171,25 +187,98 @@ def create_record(
         author=author,
         answer_parts=AnswerParts(opening=AnswerOpening(opening)),
         fixed_text=FixedText(guard_refusal=withheld),
-        sampling={"max_tokens": 200} | body,
         fallback=fallback,
     )
+    sampling = {"max_tokens": 200, **exchange.chat_request.sampling}
+    exchange = replace(exchange, sampling=sampling)
     decision = RouteDecision("base", "base", "", "", "base", 1.0)
     answer_form = "quote_and_voice" if opening else "voice"
     return RequestRecord(exchange, AnswerCost(0.1, None), decision, answer_form)
 
 
-def create_response(text: str, reason: str) -> ModelResponse:
-    message = {"role": "assistant", "content": text}
-    return ModelResponse(choices=[{"finish_reason": reason, "message": message}])
+class FakeRouter:
+    """LiteLLM's router whose models answer, in turn, with chunks or with an error.
+
+    Attributes:
+        answers: for each call, an exception, or pieces of text that may end with an exception or
+            with a finish reason such as `length`.
+        calls: the arguments of each call.
+    """
+
+    def __init__(self, *answers: Exception | Sequence[str | Exception], reason: str = "stop"):
+        self.answers = list(answers)
+        self.reason = reason
+        self.calls: list[dict[str, Any]] = []
+        self.closed_count = 0
+
+    async def acompletion(self, **arguments: Any) -> AsyncGenerator[Any]:
+        self.calls.append(arguments)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return self._stream(answer)
+
+    async def _stream(self, parts: Sequence[str | Exception]) -> AsyncGenerator[Any]:
+        try:
+            for part in parts:
+                if isinstance(part, Exception):
+                    raise part
+                yield create_chunk(part)
+            yield create_chunk(None, self.reason)
+            usage = create_chunk(None)
+            usage.usage = Usage(prompt_tokens=5, completion_tokens=2, total_tokens=7)
+            yield usage
+        finally:
+            self.closed_count += 1
+
+
+@dataclass
+class FakePath:
+    """A request path that has prepared one record, or fails."""
+
+    prepared: RequestRecord | Exception
+
+    async def prepare(self, request: Any, key: Key, **_: Any) -> RequestRecord:
+        if isinstance(self.prepared, Exception):
+            raise self.prepared
+        return self.prepared
+
+
+class FakeTracer:
+    """A tracer that keeps the text and the error of each answer."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[str, str]] = []
+
+    def log(self, record: RequestRecord, *, first_token_ns: Any = None, error: str = "") -> None:
+        self.answers.append((record.shown_text, error))
+
+
+def create_composer(
+    prepared: RequestRecord | Exception,
+    router: FakeRouter | None = None,
+    *,
+    open_state: Any = None,
+) -> Composer:
+    """Return a composer of one prepared answer; `tracer.answers` tells what was traced."""
+    live_config: Any = None
+    watch = CanaryWatch(live_config, lambda *_: None)
+    parts: Any = (FakePath(prepared), AdmissionControl(32, 64), KeyRequestCounter(open_state))
+    tracer: Any = FakeTracer()
+    return Composer(*parts, tracer, watch, None, lambda: router)
+
+
+async def compose(
+    record: RequestRecord, router: FakeRouter | None = None
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the pieces of an answer, and the traced answers with their errors."""
+    composer = create_composer(record, router)
+    call = AnswerCall(KEY, "twin/ann", {})
+    pieces = [piece async for piece in composer.answer(record.chat_request, call)]
+    tracer: Any = composer.tracer
+    return pieces, tracer.answers
 
 
 def create_chunk(text: str | None, reason: str | None = None) -> ModelResponseStream:
     delta = Delta(role="assistant", content=text)
     return ModelResponseStream(choices=[StreamingChoices(finish_reason=reason, delta=delta)])
-
-
-async def stream_chunks(parts: Sequence[str], reason: str) -> AsyncGenerator[Any, None]:
-    for part in parts:
-        yield create_chunk(part)
-    yield create_chunk(None, reason)

@@ -18,12 +18,12 @@ from tests.unit.gateway.exchanges import (
     PASSAGE,
     FakeRetrieval,
     FakeRetriever,
+    FakeRouter,
+    compose,
     create_path,
     create_record,
-    create_response,
     find_passage,
     prepare,
-    stream_chunks,
 )
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.authors.guard_settings import DEFAULTS, KINDS, read_guards
@@ -31,9 +31,7 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.exchange.guardrails import (
     MAX_GUARDED_BYTES,
     WITHHELD_NOTICE,
-    guard_answer,
     guard_input,
-    guard_stream,
 )
 from twin_resources.gateway.front_desk.message_kinds import read_weights
 from twin_resources.gateway.guards.injection import WEIGHTS_FILE
@@ -206,36 +204,29 @@ async def test_a_passage_with_an_injection_is_left_out(home: Settings) -> None:
     assert "Ring me, [e-mail]." in prepared.exchange.messages[-1]["content"]
 
 
-async def test_a_stream_ends_before_the_blocked_text() -> None:
-    record = create_record(author=replace(ANN, guards=read_guards({"secrets": "block"})))
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_ends_before_the_blocked_text(stream: bool) -> None:
+    author = replace(ANN, guards=read_guards({"secrets": "block"}))
+    record = create_record(author=author, stream=stream)
     parts = [f"The key is {KEY[:9]}", KEY[9:], " and that is all of it, dear reader."]
-    shown, reason = "", None
-    async for part in guard_stream(record, stream_chunks(parts, "stop")):
-        shown += part.choices[0].delta.content or ""
-        reason = part.choices[0].finish_reason or reason
-    assert shown == record.shown_text == f"The key is \n\n{WITHHELD_NOTICE}"
-    assert reason == "content_filter"
+    pieces, [(traced, _)] = await compose(record, FakeRouter(parts))
+    shown = "".join(pieces).removeprefix(record.heading)
+    assert shown == traced == f"The key is \n\n{WITHHELD_NOTICE}"
+    assert record.finish_reason == "content_filter"
     assert [str(finding) for finding in record.guard_records] == ["answer:key:block:1"]
 
 
 @pytest.mark.parametrize("action", ["mask", "block", "record"])
-async def test_answers_streams_and_traces_are_guarded_in_the_same_way(action: str) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_answers_and_traces_are_guarded_in_the_same_way(action: str, stream: bool) -> None:
     text = f"One drop of oil is enough. Ask {EMAIL} for more of it."
     expected = {
         "mask": text.replace(EMAIL, "[e-mail]"),
-        "block": f"One drop of oil is enough. Ask\n\n{WITHHELD_NOTICE}",
+        "block": f"One drop of oil is enough. Ask \n\n{WITHHELD_NOTICE}",
         "record": text,
     }[action]
     author = replace(ANN, guards=read_guards({"personal": action}))
-    record, stream_record = create_record(author=author), create_record(author=author)
-    response = create_response(text, "stop")
-    guard_answer(record, response)
-    assert response.choices[0].message.content == expected
-    shown = ""
-    async for part in guard_stream(stream_record, stream_chunks([text[:35], text[35:]], "stop")):
-        shown += part.choices[0].delta.content or ""
-    assert shown.replace(" \n\n", "\n\n") == expected
+    record = create_record(author=author, stream=stream)
+    pieces, [(traced, _)] = await compose(record, FakeRouter([text[:35], text[35:]]))
+    assert "".join(pieces).removeprefix(record.heading) == traced == expected
     assert [str(finding) for finding in record.guard_records] == [f"answer:e-mail:{action}:1"]
-    assert record.guard_records == stream_record.guard_records
-    for guarded in (record, stream_record):
-        assert (guarded.shown_text or text).replace(" \n\n", "\n\n") == expected

@@ -7,6 +7,9 @@ import logging
 
 import pytest
 
+from tests.unit.gateway.exchanges import KEY
+from twin_resources.access.refusals import RefusedError
+from twin_resources.gateway.exchange.answer_call import AnswerCall, current_call
 from twin_resources.gateway.runtime.log_redaction import LOGGERS, remove_exception_text
 
 PROMPT = "How much oil does a clock need?"
@@ -50,6 +53,17 @@ def test_other_messages_are_not_changed(log: tuple[logging.Logger, io.StringIO])
     logger, output = log
     logger.error("no deployment for %s", "ann/v1")
     assert output.getvalue() == "no deployment for ann/v1\n"
+
+
+def test_a_refusal_is_not_logged_as_an_error(log: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, output = log
+    refusal = RefusedError(429, "key_busy", tried="a", found="b", next_step="c")
+    token = current_call.set(AnswerCall(KEY, "twin/ann", {}, refusal=refusal))
+    try:
+        logger.error("a call failed")
+    finally:
+        current_call.reset(token)
+    assert output.getvalue() == ""
 
 
 def test_all_loggers_of_litellm_are_filtered() -> None:

@@ -19,12 +19,12 @@ from tests.unit.gateway.exchanges import (
     find_passage,
     policy_with_stable,
     prepare,
+    read_chat,
 )
 from twin_resources.access.keys import Key
 from twin_resources.authors.answer_forms import NO_VERSION_REASON, ProseRelease
 from twin_resources.errors import TwinError
 from twin_resources.gateway.hooks.tracing import span_attributes
-from twin_resources.gateway.request.request_body import admit_body, read_question
 from twin_resources.gateway.routing.snapshot import Server
 from twin_resources.gateway.stages.prompt import MAX_NOTE_CHARACTERS
 from twin_resources.gateway.stages.request_path import RequestPath
@@ -73,8 +73,8 @@ async def test_only_the_fallback_of_an_answer_model_elsewhere_is_metered(home: S
     assert prepared.fallback is not None
     fallback = prepared.fallback.decision
     assert (fallback.version, fallback.route) == ("base", "base")
-    time.sleep(0.05)  # The base model answers, and the fallback is recorded after that.
     prepared.record_fallback("stable failed: answered by base")
+    time.sleep(0.05)
     prepared.end(120)
     assert (prepared.decision.version, prepared.cost.meter) == ("base", path.meters["base"])
     assert 0.05 <= path.meters["base"].busy_seconds < 60, "the seconds of this request only"
@@ -260,7 +260,7 @@ async def test_only_a_sites_key_may_name_its_readers(home: Settings) -> None:
     async def prepare_for(key: Key, **fields: Any) -> tuple[str, tuple[str, ...]]:
         turns = [{"role": "user", "content": "Which oil?"}]
         body = {"model": "twin/ann", "messages": turns} | fields
-        prepared = await path.prepare(read_question(admit_body(body)), key, today=DAY)
+        prepared = await path.prepare(read_chat(body), key, today=DAY)
         return prepared.exchange.key.reader, prepared.ignored
 
     eve, unnamed = await prepare_for(site, user="eve"), await prepare_for(site)

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.gateway.exchanges import DAY, SERVER, FakeRetriever, create_path, policy_with_stable
+from tests.unit.gateway.exchanges import (
+    DAY,
+    SERVER,
+    FakeRetriever,
+    create_path,
+    policy_with_stable,
+    read_chat,
+)
 from twin_resources.access.keys import NO_LIMITS, Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
@@ -20,9 +27,7 @@ from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.prompt_classes import STRUCTURED
 from twin_resources.gateway.request.request_body import (
     ChatRequest,
-    admit_body,
     decode_object,
-    read_question,
 )
 from twin_resources.gateway.request.response_format import (
     MAX_PROPERTIES,
@@ -61,7 +66,7 @@ def nested_schema(levels: int) -> dict[str, Any]:
 def read_request(response_format: object, model: str = "twin/ann") -> ChatRequest:
     turns = [{"role": "user", "content": "Why brass?"}]
     body = {"model": model, "messages": turns, "response_format": response_format}
-    return read_question(admit_body(decode_object(json.dumps(body).encode())))
+    return read_chat(decode_object(json.dumps(body).encode()))
 
 
 @pytest.mark.parametrize(
@@ -246,7 +251,7 @@ async def test_a_blocked_question_is_declined_in_the_requested_format(home: Sett
     async def get_refusal(response_format: object) -> str:
         turns = [{"role": "user", "content": "What of politics?"}]
         body = {"model": "twin/ann", "messages": turns, "response_format": response_format}
-        prepared = await prepare(home, read_question(admit_body(body)), paid_supports_json=True)
+        prepared = await prepare(home, read_chat(body), paid_supports_json=True)
         return prepared.exchange.fixed_answer
 
     assert json.loads(await get_refusal(json_schema(object_schema(["a"], a=FREE)))) == {"a": TEXT}

@@ -81,13 +81,13 @@ def test_a_real_langfuse_needs_all_three_settings(home: Settings) -> None:
     assert "sk" not in repr(real)
 
 
-def test_the_configuration_contains_no_secret_and_no_model(home: Settings) -> None:
+def test_the_configuration_contains_no_secret_and_no_model_but_the_twin(home: Settings) -> None:
     secrets = load_secrets(home)
     text = write_proxy_config(home).read_text(encoding="utf-8")
     for secret in (secrets.gateway_master_key, secrets.gateway_key, secrets.traces_secret_key):
         assert secret not in text
     assert yaml.safe_load(text) == proxy_config()
-    assert proxy_config()["model_list"] == []
+    assert [entry["model_name"] for entry in proxy_config()["model_list"]] == ["twin/*"]
 
 
 def test_litellm_runs_offline_in_production_mode(home: Settings) -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.unit.gateway.exchanges import create_chunk, create_record, create_response, stream_chunks
+from tests.unit.gateway.exchanges import FakeRouter, compose, create_record
 from tests.unit.judges.word_vectors import embed
 from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
-from twin_resources.gateway.exchange.answer_ending import (
-    remove_unsupported_sentences,
-    stream_supported_sentences,
-    stream_with_heading,
-)
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.exchange.supported_prose import ProseNote, SupportedSentenceFilter
 from twin_resources.gateway.passage_finder import PassageFinder
@@ -47,36 +41,24 @@ def create_judged_record(**body: Any) -> RequestRecord:
     return record
 
 
-async def stream_prose(record: RequestRecord, text: str, *, size: int = 7) -> list[str]:
+async def show_prose(record: RequestRecord, text: str, *, size: int = 7) -> list[str]:
+    """Return the pieces of an answer below its opening."""
     parts = [text[start : start + size] for start in range(0, len(text), size)]
-    texts: list[str] = []
-    supported = stream_supported_sentences(record, stream_chunks(parts, "stop"))
-    async for part in stream_with_heading(record, supported):
-        content = part.choices[0].delta.content
-        texts += [content] if content else []
-        assert not (content and part.choices[0].finish_reason), (
-            "some clients ignore text in the last chunk"
-        )
-    return texts
-
-
-async def filter_answer(record: RequestRecord, text: str) -> str:
-    response = create_response(text, "stop")
-    await remove_unsupported_sentences(record, response)
-    return str(response.choices[0].message.content)
+    pieces, _ = await compose(record, FakeRouter(parts))
+    pieces[0] = pieces[0].removeprefix("> Quoted.")
+    return [piece for piece in pieces if piece]
 
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_unsupported_sentence_is_left_out_and_counted(stream: bool) -> None:
     record = create_judged_record(stream=stream)
     text = f"{SUPPORTED} {OPPOSITE} {ALSO_SUPPORTED} Is that not so?"
-    if stream:
-        pieces = await stream_prose(record, text)
-        assert pieces[0].startswith(f"\n\n{LABEL_LINE}A clock")
-        assert len(pieces) > 1, "the first sentence is sent before the last is complete"
-        shown = extract_prose(record.prefix + "".join(pieces))
-    else:
-        shown = await filter_answer(record, text)
+    pieces = await show_prose(record, text)
+    assert pieces[0].startswith(f"\n\n{LABEL_LINE}A clock")
+    assert (len(pieces) > 1) is stream, (
+        "a stream sends the first sentence before the last is complete"
+    )
+    shown = extract_prose(record.prefix + "".join(pieces))
     assert shown == f"{SUPPORTED} {ALSO_SUPPORTED} Is that not so?"
     assert record.shown_text == shown
     twin = record.twin_field()
@@ -91,10 +73,7 @@ async def test_prose_is_dropped_if_less_than_half_is_supported(stream: bool) -> 
     text = (
         f"{SUPPORTED} {OPPOSITE} {INVENTED}" if not stream else f"{INVENTED} {OPPOSITE} {SUPPORTED}"
     )
-    if stream:
-        assert await stream_prose(record, text) == [], "the heading is not sent either"
-    else:
-        assert await filter_answer(record, text) == ""
+    assert await show_prose(record, text) == [], "the heading is not sent either"
     twin = record.twin_field()
     assert (twin["answer"], twin["version"], twin["route"]) == ("quote", "quotes", "quotes")
     lost = "2 of 3 sentences are unsupported"
@@ -113,30 +92,26 @@ async def test_an_answer_that_loses_its_first_sentence_is_not_shown(
 ) -> None:
     record = create_judged_record(stream=stream)
     text = f"{first} {SUPPORTED} {ALSO_SUPPORTED}"
-    shown = (
-        "".join(await stream_prose(record, text)) if stream else await filter_answer(record, text)
-    )
-    assert shown == ""
+    assert await show_prose(record, text) == []
     why = record.twin_field()["prose"]["why"]
     assert why == "1 of 3 sentences are unsupported, the first among them"
 
 
 async def test_a_sentence_without_a_claim_is_kept_or_dropped_with_the_previous_one() -> None:
     record = create_judged_record()
-    assert await filter_answer(
-        record, f"Oh no. {SUPPORTED} So it is. {OPPOSITE} Why? {ALSO_SUPPORTED}"
-    ) == (f"{SUPPORTED} So it is. {ALSO_SUPPORTED}")
+    await show_prose(record, f"Oh no. {SUPPORTED} So it is. {OPPOSITE} Why? {ALSO_SUPPORTED}")
+    assert record.shown_text == f"{SUPPORTED} So it is. {ALSO_SUPPORTED}"
     assert record.twin_field()["prose"]["sentences"] == 3
 
 
 async def test_an_answer_without_claims_is_dropped() -> None:
-    assert await filter_answer(create_judged_record(), "Why?") == ""
+    assert await show_prose(create_judged_record(), "Why?") == []
 
 
 async def test_prose_without_a_judge_is_not_changed() -> None:
     record = create_judged_record(stream=True)
     record.prose_note = ProseNote(draft_reason="so")
-    assert "".join(await stream_prose(record, INVENTED)) == f"\n\n{LABEL_LINE}{INVENTED}"
+    assert "".join(await show_prose(record, INVENTED)) == f"\n\n{LABEL_LINE}{INVENTED}"
     assert record.prefix == "> Quoted."
     assert record.twin_field()["draft"] == {"why": "so"}
 
@@ -148,26 +123,6 @@ async def test_a_sentence_does_not_end_within_a_number() -> None:
     assert await sentence_filter.feed("A clock wants one drop of oil on each pivot.") == ""
     assert await sentence_filter.feed("5 ") == ""
     assert sentence_filter.claim_count == 0
-
-
-async def test_closing_the_filtered_stream_closes_the_models_stream() -> None:
-    closed: list[bool] = []
-
-    async def source() -> AsyncGenerator[Any, None]:
-        try:
-            for _ in range(9):
-                yield create_chunk(f"{SUPPORTED} ")
-        finally:
-            closed.append(True)
-
-    model = source()
-    stream = stream_supported_sentences(create_judged_record(stream=True), model)
-    async for part in stream:
-        if part.choices[0].delta.content:
-            break
-    await stream.aclose()
-    await model.aclose()
-    assert closed == [True]
 
 
 class CountingRetriever:

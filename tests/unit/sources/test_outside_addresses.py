@@ -202,10 +202,10 @@ def test_the_gateway_sends_no_prompt_to_a_redirect(
 ) -> None:
     import litellm
 
-    from twin_resources.gateway.api.stream_aggregation import install_stream_transport
+    from twin_resources.gateway.config.proxy_config import refuse_redirects
 
     monkeypatch.setattr(litellm, "aclient_session", None)
-    install_stream_transport(lambda _address: False)
+    refuse_redirects()
     server.target, server.status = f"http://127.0.0.1:{server.port}/inside", 307
 
     async def complete() -> None:

@@ -16,7 +16,6 @@ from typing import Any
 from starlette.types import Send
 
 from twin_resources.access.refusals import RefusedError
-from twin_resources.gateway.exchange.fixed_answers import DONE_EVENT, encode_event
 
 _INVALID_REQUEST = -32600  # JSON-RPC's code
 
@@ -62,4 +61,4 @@ async def send_refusal(send: Send, error: RefusedError, *, is_json_rpc: bool = F
 def failure_events(error: RefusedError) -> bytes:
     """Return the last events of a stream that broke off: the error and the end marker."""
     error.log_operator_fault()
-    return encode_event(error.body()) + DONE_EVENT
+    return f"data: {json.dumps(error.body(), ensure_ascii=False)}\n\ndata: [DONE]\n\n".encode()

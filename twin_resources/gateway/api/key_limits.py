@@ -88,6 +88,22 @@ class KeyRequestCounter:
         except (SQLAlchemyError, TwinError) as error:
             sys.stderr.write(f"the end of a request was not counted: {type(error).__name__}\n")
 
+    @asynccontextmanager
+    async def count(self, key: Key) -> AsyncGenerator[None]:
+        """Count a request from its begin to its end; without limits, no statement is executed.
+
+        Raises:
+            RefusedError: see `begin`.
+        """
+        row = None
+        if key.limits.per_minute is not None or key.limits.at_once is not None:
+            row = await asyncio.to_thread(self.begin, key)
+        try:
+            yield
+        finally:
+            if row is not None:
+                await asyncio.shield(asyncio.to_thread(self.end, row))
+
     def _check_and_insert(self, key: Key) -> int | None:
         limits, table = key.limits, gateway_key_requests
         state = self.open_state()
@@ -149,14 +165,8 @@ async def count_request(
         RefusedError: see `AdmissionControl.admit_for_key` and `KeyRequestCounter.begin`.
     """
     with admission.admit_for_key(key.reader):
-        row = None
-        if key.limits.per_minute is not None or key.limits.at_once is not None:
-            row = await asyncio.to_thread(counter.begin, key)
-        try:
+        async with counter.count(key):
             yield
-        finally:
-            if row is not None:
-                await asyncio.shield(asyncio.to_thread(counter.end, row))
 
 
 def _refusal(code: str, found: str, next_step: str, retry_after_s: int) -> RefusedError:

@@ -1,7 +1,7 @@
 """Store recent answers of `/v1/responses`, so that a client can name one in a later request.
 
-Scope: storing them in the state store by the reader's key, with limits on age and size.
-Out of scope: the formats of the API (`other_apis.py`).
+LiteLLM resolves such a name only with a database of its own: without one, it answers as if the
+earlier turns did not exist. Two of twelve recorded client sessions send one.
 
 All gateways of a home, on any host, find each other's answers. A row contains one request's turns
 and its answer, and refers to earlier answers by trace id. Each text is therefore stored once, and
@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -97,13 +97,59 @@ class RecentResponses:
     _last_tombstone_count: int = 0
     _last_cleanup_at: float = 0.0
 
+    def replace_references(
+        self, body: dict[str, Any], reader: str
+    ) -> tuple[list[str], Callable[[str, str], None] | None]:
+        """Put the earlier turns that a request names into its `input`. Reads the state store.
+
+        Returns:
+            The names of references to answers that are not stored, and the function that stores the
+            answer, or None if the client does not want it.
+
+        Raises:
+            RefusedError: 503 if the store cannot be read.
+        """
+        ignored: list[str] = []
+        turns: list[Turn] = []
+        items: list[Any] = []
+        content: object = body.get("input")
+        is_text = isinstance(content, str)
+        for item in [{"role": "user", "content": content}] if is_text else _as_list(content):
+            fields = cast("Turn", item) if isinstance(item, dict) else {}
+            if fields.get("type") == "item_reference":
+                trace_id = str(fields.get("id")).removeprefix(MESSAGE_PREFIX)
+                text = self.load_answer(reader, trace_id)
+                if text is None:
+                    ignored.append("item_reference")
+                    continue
+                turns.append({"role": "assistant", ANSWER_REFERENCE_KEY: trace_id})
+                items.append({"role": "assistant", "content": text})
+                continue
+            if fields.get("type", "message") == "message":
+                turns.append({"role": fields.get("role"), "content": fields.get("content")})
+            items.append(item)
+        previous = str(body.pop("previous_response_id", "")).removeprefix(RESPONSE_PREFIX)
+        if previous:
+            earlier_turns = self.load_turns(reader, previous)
+            if earlier_turns is None:
+                previous = ""
+                ignored.append("previous_response_id")
+            items = [*(earlier_turns or ()), *items]
+        if items:
+            body["input"] = items
+        if body.pop("store", True) is False:
+            return ignored, None
+        author = str(body.get("model")).removeprefix("twin/").partition("@")[0]
+        origin = RequestOrigin(reader, author, self.clock())
+        return ignored, partial(self.store, origin, turns=turns, previous=previous)
+
     def store(
         self,
         origin: RequestOrigin,
         trace_id: str,
-        turns: Sequence[Mapping[str, Any]],
         text: str,
         *,
+        turns: Sequence[Mapping[str, Any]],
         previous: str = "",
     ) -> None:
         """Store an answer in the state store.
@@ -112,9 +158,9 @@ class RecentResponses:
 
         Args:
             trace_id: trace id of the answer; the ids of the response and its message end with it.
+            text: the answer.
             turns: the turns of this request, in the chat API's format or with
                 `ANSWER_REFERENCE_KEY`.
-            text: the answer.
             previous: trace id of the answer that the turns follow.
         """
         language = self.author_language(origin.author)
@@ -263,3 +309,7 @@ def _redact_turn(turn: Mapping[str, Any], region: str) -> Turn:
     if ANSWER_REFERENCE_KEY in turn:
         return dict(turn)
     return dict(turn) | {"content": redact("\n".join(filter(None, texts)), region=region).text}
+
+
+def _as_list(value: object) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []

@@ -1,15 +1,13 @@
 """Restrict the LiteLLM proxy to an allow-list of routes, and check each request first.
 
-Scope: the allow-list of routes, refusals before LiteLLM is called, the removal of client headers,
-and the answers that do not need LiteLLM (models, readiness, metrics, feedback, alarms, the text at
-`/`, the widget's file, the author's page of questions).
-Out of scope: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
-`routing/`, `feedback.py`, `outside_alarms.py`), changes to an outgoing answer
-(`response_middleware.py`), and everything after LiteLLM.
+Scope: the allow-list of routes, the body's allowed keys, headers in both directions, refusals, and
+the answers that do not need LiteLLM (models, readiness, metrics, feedback, alarms, the text at `/`,
+the widget's file, the author's page of questions).
+Out of scope: the rules (`keys.py`, `request_body.py`, `admission.py`, `feedback.py`,
+`outside_alarms.py`), and everything after LiteLLM (`provider.py`).
 
-The proxy exposes about a hundred routes, and any valid key may call most of them without passing
-through the plugin. The allow-list therefore names the available routes, and every other route
-returns 404 before authentication.
+The proxy exposes about a hundred routes, and any valid key may call most of them. The allow-list
+therefore names the available routes, and every other route returns 404 before authentication.
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -20,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets as random_source
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -35,46 +33,35 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.admission import AdmissionControl
 from twin_resources.gateway.api.agent_tools import AgentTools
 from twin_resources.gateway.api.feedback import store_feedback
-from twin_resources.gateway.api.forced_tools import convert_forced_tool
 from twin_resources.gateway.api.json_answers import failure_events, send_json, send_refusal
-from twin_resources.gateway.api.other_apis import (
-    AnswerConverter,
-    ConvertedRequest,
-    convert_completions_request,
-    convert_responses_request,
-)
 from twin_resources.gateway.api.outside_alarms import store_alarm
-from twin_resources.gateway.api.preparation import CHECKED_REQUEST, CheckedRequest
 from twin_resources.gateway.api.questions_page import QuestionsPage
 from twin_resources.gateway.api.recent_responses import RecentResponses
-from twin_resources.gateway.api.response_middleware import add_answer_headers, convert_answers
 from twin_resources.gateway.api.widget import build_widget_response
 from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.exchange.answer_call import AnswerCall, current_call
+from twin_resources.gateway.exchange.request_record import TRACE_HEADER
 from twin_resources.gateway.request.request_body import (
+    API_KEYS,
     MAX_BODY_BYTES,
     MODEL_NAME,
+    RESPONSES_PATH,
     admit_body,
     body_too_large_refusal,
     decode_object,
-    read_question,
+    match_model_name,
 )
-from twin_resources.gateway.routing.decision import RouteRequest
-from twin_resources.gateway.routing.model_names import model_fields, model_names_for_key
-from twin_resources.gateway.routing.rules import choose_version
+from twin_resources.gateway.routing.model_names import (
+    check_author_access,
+    model_fields,
+    model_names_for_key,
+)
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.observability.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from twin_resources.observability.metrics import RequestOutcome, measure_request, render_metrics
 from twin_resources.registry.route_names import TASK
 
-CHAT_ROUTES = frozenset({("POST", "/v1/chat/completions"), ("POST", "/chat/completions")})
-CHAT_PATH = "/v1/chat/completions"
-# These requests are converted to chat requests and never reach LiteLLM's own routes for them.
-CONVERTED_ROUTES: Mapping[
-    tuple[str, str], Callable[[Mapping[str, Any], RecentResponses, str], ConvertedRequest]
-] = {
-    ("POST", "/v1/completions"): convert_completions_request,
-    ("POST", "/v1/responses"): convert_responses_request,
-}
+ANSWER_ROUTES = frozenset(("POST", path) for path in API_KEYS)
 MODELS_ROUTE = ("GET", "/v1/models")
 _MODEL_PREFIX = MODELS_ROUTE[1] + "/"  # followed by a twin's name, which contains a slash
 FEEDBACK_ROUTE = ("POST", "/twin/feedback")
@@ -99,15 +86,7 @@ ROOT_TEXT = (
 )
 # These need no key in the header; the page of questions reads it from its form.
 OPEN_ROUTES = QUESTIONS_ROUTES | {ROOT_ROUTE, WIDGET_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE}
-ROUTES = (
-    CHAT_ROUTES
-    | CONVERTED_ROUTES.keys()
-    | {MODELS_ROUTE, FEEDBACK_ROUTE, MCP_ROUTE, *ROLES_BY_ROUTE}
-    | OPEN_ROUTES
-)
-# Time allowed after the client has disconnected. LiteLLM ends a whole answer within milliseconds
-# and calls its hooks. It does the same for a stream only before the first chunk.
-WHOLE_ANSWER_GRACE_S, STREAM_GRACE_S = 1.0, 0.1
+ROUTES = ANSWER_ROUTES | {MODELS_ROUTE, FEEDBACK_ROUTE, MCP_ROUTE, *ROLES_BY_ROUTE} | OPEN_ROUTES
 # Checked during an answer, so that revoking a key also ends its streams.
 KEY_CHECK_INTERVAL_S = 1.0
 # Enough for 256 KB over any connection usable for chat. Without a limit, a body that never ended
@@ -115,16 +94,16 @@ KEY_CHECK_INTERVAL_S = 1.0
 BODY_TIMEOUT_S = 10.0
 _BODY_TIMEOUT_PARTS = 20
 
-# A model that is faster than the gateway fills the buffers. A stream whose next chunk is already
-# available never yields to the event loop, so disconnects were not noticed: 8 of 12 streams
-# were written to the end (1,500 tokens).
-_YIELD_INTERVAL_S = 0.01
-
 # Set by a program that sends a request for its own use: a title, tags or a summary.
 TASK_HEADER = b"x-twin-task"
 # The headers that LiteLLM needs. The others control LiteLLM (x-litellm-*, langfuse_*), name the
 # client's own trace (traceparent), or identify the client (user agent, addresses).
 _KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host"})
+# LiteLLM's headers for its operators: versions, addresses of model servers, spend.
+_HIDDEN_HEADER_PREFIXES = (b"x-litellm-", b"llm_provider-", b"x-ratelimit-")
+_REQUEST_ID, _RETRY_AFTER = b"x-request-id", b"retry-after"
+# A model server restarts in about two seconds, and a queue has a free place sooner.
+RETRY_AFTER_S = b"2"
 
 
 class BackgroundService(Protocol):
@@ -174,7 +153,7 @@ class RouteAllowlist:
             await self._handle_http(scope, receive, send)
 
     async def _handle_http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        send = add_answer_headers(send, request_id=random_source.token_hex(16))
+        send = _add_answer_headers(send)
         route = (scope["method"], scope["path"])
         with measure_request(_route_label(*route)) as outcome:
             await self._dispatch(route, scope, receive, _record_status(send, outcome))
@@ -235,106 +214,77 @@ class RouteAllowlist:
         else:
             with self.admission.admit_for_key(key.reader):
                 raw = await self._receive_body(receive)
-                body, converter = await self._read_chat_request(route, raw, key)
+                body, call = await asyncio.to_thread(self._read_request, route[1], raw, key)
                 if _header(scope, TASK_HEADER):
-                    body["model"] = f"{str(body.get('model')).partition('@')[0]}@{TASK}"
-                # Route before taking a place, so that a refused request does not wait for one.
-                question = read_question(body)
-                reader_key = key.for_reader(question.user)
-                today = datetime.now(UTC).date()
-                decision = choose_version(
-                    RouteRequest(question, reader_key, today), self.live_config.current
-                )
+                    call.model = f"{call.model.partition('@')[0]}@{TASK}"
                 # Serialized again, so that LiteLLM parses exactly the body that was checked here.
                 checked_body = json.dumps(body).encode()
-                with self.admission.admit_to_server(decision.server_key):
-                    await self._forward_to_proxy(
-                        _strip_scope(scope, length=len(checked_body), path=CHAT_PATH),
-                        CheckedRequest(key, question, checked_body),
-                        receive,
-                        send if converter is None else convert_answers(send, converter),
-                        grace_s=STREAM_GRACE_S if question.stream else WHOLE_ANSWER_GRACE_S,
-                    )
+                await self._forward_to_proxy(
+                    _strip_scope(scope, length=len(checked_body)), call, checked_body, receive, send
+                )
 
-    async def _read_chat_request(
-        self, route: tuple[str, str], raw: bytes, key: Key
-    ) -> tuple[dict[str, Any], AnswerConverter | None]:
-        """Return the chat body for LiteLLM, and a converter for the answer or None."""
-        body = decode_object(raw)
-        convert_request = CONVERTED_ROUTES.get(route)
-        if convert_request is None:
-            converted_request = convert_forced_tool(body)
-        else:
-            converted_request = await asyncio.to_thread(
-                convert_request, body, self.responses, key.reader
-            )
-        if converted_request is None:
-            return admit_body(body), None
-        return admit_body(
-            converted_request.chat, extra_ignored=converted_request.ignored
-        ), converted_request.answer_converter
+    def _read_request(self, path: str, raw: bytes, key: Key) -> tuple[dict[str, Any], AnswerCall]:
+        """Return the body for LiteLLM, and what the provider needs beside it.
+
+        Reads the state store if the request names an earlier answer.
+        """
+        body, admitted = admit_body(decode_object(raw), path)
+        match = match_model_name(body.get("model"))
+        check_author_access(self.live_config.current, match["author"], key)
+        call = AnswerCall(key, match.string, admitted)
+        if path == RESPONSES_PATH:
+            ignored, call.store = self.responses.replace_references(body, key.reader)
+            admitted["ignored"] += ignored
+        return body, call
 
     async def _forward_to_proxy(
-        self,
-        scope: Scope,
-        request: CheckedRequest,
-        receive: Receive,
-        send: Send,
-        *,
-        grace_s: float,
+        self, scope: Scope, call: AnswerCall, body: bytes, receive: Receive, send: Send
     ) -> None:
-        """Let the proxy answer, and cancel it on a disconnect or a revoked key.
-
-        Waiting for a failed send would not be enough, because text that a guard withholds is not
-        sent.
+        """Let the proxy answer, and cancel it if the key is revoked.
 
         Raises:
             RefusedError: 401 if the key was revoked before the answer began.
         """
-        disconnect_event, start_event = asyncio.Event(), asyncio.Event()
-
-        async def watch_disconnect() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            disconnect_event.set()
-
-        is_body_sent = False
+        path, is_body_sent, has_started, is_refused = scope["path"], False, False, False
 
         async def replay_body() -> Message:
             nonlocal is_body_sent
             if not is_body_sent:
                 is_body_sent = True
-                return {"type": "http.request", "body": request.body, "more_body": False}
-            await disconnect_event.wait()
-            return {"type": "http.disconnect"}
+                return {"type": "http.request", "body": body, "more_body": False}
+            return await receive()
 
         async def forward(message: Message) -> None:
-            start_event.set()
-            await send(message)
+            nonlocal has_started, is_refused
+            if message["type"] == "http.response.start":
+                has_started = True
+                if call.refusal is not None:
+                    is_refused = True
+                    await send_refusal(send, call.refusal)
+                    return
+                headers = call.record.headers().items() if call.record is not None else ()
+                added = [(name.encode(), value.encode()) for name, value in headers]
+                message["headers"] = [*message.get("headers", []), *added]
+                await send(message)
+            elif call.refusal is not None and not is_refused and path != RESPONSES_PATH:
+                is_refused = True  # the stream broke off; LiteLLM's words name LiteLLM
+                await send({"type": "http.response.body", "body": failure_events(call.refusal)})
+            elif not is_refused:
+                await send(message)
 
-        checked_scope = {**scope, CHECKED_REQUEST: request}
-        answer_task = asyncio.ensure_future(
-            self.proxy(checked_scope, replay_body, _yield_between_chunks(forward))
-        )
-        disconnect_watch = asyncio.ensure_future(watch_disconnect())
+        current_call.set(call)
+        answer_task = asyncio.ensure_future(self.proxy(scope, replay_body, forward))
         revocation_watch = asyncio.ensure_future(self._wait_for_revocation(scope))
         try:
-            await asyncio.wait(
-                {answer_task, disconnect_watch, revocation_watch},
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if not (answer_task.done() or revocation_watch.done()):
-                # The proxy has noticed the disconnect; it ends and logs a whole answer.
-                await asyncio.wait({answer_task}, timeout=grace_s)
+            await asyncio.wait({answer_task, revocation_watch}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            disconnect_watch.cancel()
             revocation_watch.cancel()
             answer_task.cancel()  # has no effect on a finished task
             await asyncio.wait({answer_task})
         if not answer_task.cancelled():
             answer_task.result()  # raises the task's error, if there was one
         elif revocation_watch.done() and not revocation_watch.cancelled():
-            if not start_event.is_set():
+            if not has_started:
                 raise revocation_watch.result()
             await send(
                 {"type": "http.response.body", "body": failure_events(revocation_watch.result())}
@@ -462,6 +412,30 @@ def _record_status(send: Send, outcome: RequestOutcome) -> Send:
     return send_and_record
 
 
+def _add_answer_headers(send: Send) -> Send:
+    """Wrap `send` to remove LiteLLM's headers, and add an id and, on 429 and 503, `Retry-After`.
+
+    The id of an answer with a trace is the trace id, so that a client's log leads to the trace.
+    """
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [
+                (bytes(name).lower(), value)
+                for name, value in message.get("headers", [])
+                if not bytes(name).lower().startswith((*_HIDDEN_HEADER_PREFIXES, _REQUEST_ID))
+            ]
+            by_name = dict(headers)
+            request_id = by_name.get(TRACE_HEADER.encode(), random_source.token_hex(16).encode())
+            headers.append((_REQUEST_ID, request_id))
+            if message["status"] in {429, 503} and _RETRY_AFTER not in by_name:
+                headers.append((_RETRY_AFTER, RETRY_AFTER_S))
+            message["headers"] = headers
+        await send(message)
+
+    return send_with_headers
+
+
 def _check_role(key: Key, route: tuple[str, str]) -> None:
     """Check that keys for metrics and alarms call only their route, and readers' keys neither.
 
@@ -494,15 +468,13 @@ def _header(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
 
 
-def _strip_scope(scope: Scope, *, length: int | None = None, path: str = "") -> Scope:
+def _strip_scope(scope: Scope, *, length: int | None = None) -> Scope:
     """Return the scope for LiteLLM, without the client's address, the query and most headers."""
     headers = [(name, value) for name, value in scope["headers"] if name in _KEPT_HEADERS]
     if length is not None:
         headers.append((b"content-type", b"application/json"))
         headers.append((b"content-length", str(length).encode()))
-    path = path or scope["path"]
-    paths = {"path": path, "raw_path": path.encode()}
-    return {**scope, **paths, "headers": headers, "query_string": b"", "client": None}
+    return {**scope, "headers": headers, "query_string": b"", "client": None}
 
 
 async def _read_body(receive: Receive) -> bytes:
@@ -520,18 +492,3 @@ async def _read_body(receive: Receive) -> bytes:
         parts.append(part)
         has_more = bool(message.get("more_body", False))
     return b"".join(parts)
-
-
-def _yield_between_chunks(send: Send) -> Send:
-    """Wrap `send` so that it yields to the event loop at least every `_YIELD_INTERVAL_S`."""
-    clock = asyncio.get_running_loop().time
-    last_yield = clock()
-
-    async def send_and_yield(message: Message) -> None:
-        nonlocal last_yield
-        await send(message)
-        if clock() - last_yield > _YIELD_INTERVAL_S:
-            await asyncio.sleep(0)
-            last_yield = clock()
-
-    return send_and_yield

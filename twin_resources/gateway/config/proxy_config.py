@@ -4,8 +4,8 @@ Scope: `config.yaml`, and the environment variables that keep LiteLLM from exces
 network access at start, and reading `.env` files.
 Out of scope: the environment of each process (`processes/child_environment.py`), the model servers.
 
-The list of models starts empty, because servers are added and removed while the proxy runs
-(`background_tasks.py`).
+The twin is one entry of the list of models. Servers and the paid model are added and removed while
+the proxy runs (`background_tasks.py`).
 
 Settings: https://docs.litellm.ai/docs/proxy/config_settings
 """
@@ -34,18 +34,22 @@ SPAN_DELAY_MS = 500
 def proxy_config() -> dict[str, Any]:
     """Return the content of `config.yaml`; it contains no secret."""
     return {
-        "model_list": [],
+        "model_list": [
+            {"model_name": "twin/*", "litellm_params": {"model": "twin/*", "max_retries": 0}}
+        ],
         "litellm_settings": {
-            "callbacks": [
-                "twin_resources.gateway.runtime.process.plugin",
-                "twin_resources.gateway.runtime.process.trace_logger",
+            "custom_provider_map": [
+                {
+                    "provider": "twin",
+                    "custom_handler": "twin_resources.gateway.runtime.process.provider",
+                }
             ],
+            "callbacks": ["twin_resources.gateway.runtime.process.response_fields"],
             "telemetry": False,
             "request_timeout": REQUEST_TIMEOUT_S,
-            "enable_post_custom_auth_checks": True,
         },
         "router_settings": {
-            "num_retries": RETRIES,
+            "num_retries": 0,  # of a whole answer; `compose.py` asks for those of a model's call
             "retry_after": 0,
             "disable_cooldowns": True,  # with one deployment, a cooldown refuses every request
         },
@@ -55,12 +59,30 @@ def proxy_config() -> dict[str, Any]:
             "trusted_proxy_ranges": [],
             "disable_spend_logs": True,
             "disable_error_logs": True,
+            "disable_responses_id_security": True,  # the ids name a trace of the same key
             "disable_adding_master_key_hash_to_db": True,
             "store_model_in_db": False,
             # A disconnect cancels the call; otherwise the server computes the whole answer.
             "cancel_on_disconnect": True,
         },
     }
+
+
+def refuse_redirects() -> None:
+    """Let LiteLLM's client follow no redirect, so that prompt and key reach only the provider.
+
+    Raises:
+        TypeError: LiteLLM created no HTTP client.
+    """
+    import litellm
+    from litellm.llms.openai.common_utils import BaseOpenAILLM
+
+    litellm_module: Any = litellm
+    client: Any = BaseOpenAILLM.get_async_http_client()
+    if client is None:
+        raise TypeError("LiteLLM created no HTTP client: adapt proxy_config.py to this version")
+    client.follow_redirects = False
+    litellm_module.aclient_session = client
 
 
 def write_proxy_config(settings: Settings) -> Path:

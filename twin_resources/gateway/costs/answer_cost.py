@@ -53,8 +53,7 @@ class AnswerCost:
         if not self.is_ended:
             if self.meter is not None:  # a remote server has no meter
                 self.meter.end(0)
-            # LiteLLM reports a fallback only after the fallback has answered.
-            meter.begin(started_at=self._started_at)
+            meter.begin()
         self.meter = meter
 
     def end(

@@ -98,19 +98,11 @@ class ThroughputMeter:
     _in_flight: int = 0
     _busy_since: float = 0.0
 
-    def begin(self, *, started_at: float | None = None) -> None:
-        """Count a request that is sent to the server.
-
-        Args:
-            started_at: time of sending on `clock`, if the request is reported late. Busy time is
-                never counted twice.
-        """
+    def begin(self) -> None:
+        """Count a request that is sent to the server."""
         with self._lock_counts():
             if self._in_flight == 0:
-                now = self.clock()
-                self._busy_since = (
-                    now if started_at is None else min(now, max(started_at, self._busy_since))
-                )
+                self._busy_since = self.clock()
             self._in_flight += 1
 
     def end(self, tokens: int) -> None:

@@ -1,18 +1,16 @@
 """Apply the guards to the question, the passages and the answer of one request.
 
 Scope: applying the guards that an author's file sets, and the text that replaces withheld text.
-Out of scope: detection (`guards/`), the settings (`guard_settings.py`), LiteLLM's hooks
-(`plugin.py`).
+Out of scope: detection (`guards/`), the settings (`guard_settings.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twin_resources.authors.guard_settings import GuardPlace
-from twin_resources.gateway.exchange.answer_ending import filter_stream
 from twin_resources.gateway.guards.guard_record import summarize_findings
 from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, ScanResult
 from twin_resources.gateway.guards.streaming import StreamGuard
@@ -160,85 +158,45 @@ def _is_unchanged(scan_result: ScanResult) -> bool:
     return all(finding.action == "record" for finding in scan_result.findings)
 
 
-def guard_answer(record: RequestRecord, response: Any) -> None:
-    """Mask or withhold a complete answer."""
-    scanner = create_scanner(record.author, "answer")
-    if scanner.is_off or not response.choices:
-        return
-    choice = response.choices[0]
-    text = choice.message.content or ""
-    as_json = record.chat_request.response_format is not None
-    scan = scanner.scan(text, as_json=as_json)
-    record.guard_records += summarize_findings("answer", scan.findings)
-    if (blocking_finding := scan.blocking_finding) is not None:
-        shown_text = text[: blocking_finding.start]
-        if any(finding.end <= blocking_finding.start for finding in scan.findings):
-            shown_text = scanner.scan(shown_text).text
-        choice.message.content = record.shown_text = _append_withheld_notice(
-            shown_text, as_json=as_json
+class AnswerGuard:
+    """Masks or withholds a growing answer; text in which a masked span may begin is delayed."""
+
+    def __init__(self, record: RequestRecord) -> None:
+        self._record = record
+        self._scanner = create_scanner(record.author, "answer")
+        self._as_json = record.chat_request.response_format is not None
+        self._stream_guard = (
+            StreamGuard(self._scanner, as_json=self._as_json)
+            if self._scanner.needs_buffering
+            else None
         )
-        choice.finish_reason = "content_filter"
-    elif scan.text is not text:
-        choice.message.content = record.shown_text = scan.text
+        self._text = ""
+        self._is_blocked = False
 
-
-def _append_withheld_notice(shown_text: str, *, as_json: bool) -> str:
-    """Return the shown text with the notice.
-
-    A truncated JSON document gets no notice, because the finish reason reports the truncation.
-    """
-    return shown_text if as_json else f"{shown_text.rstrip()}\n\n{WITHHELD_NOTICE}".lstrip()
-
-
-async def guard_stream(
-    record: RequestRecord, chunks: AsyncGenerator[Any, None]
-) -> AsyncGenerator[Any, None]:
-    """Yield a stream's chunks, and delay text in which a masked span may begin.
-
-    The text after a blocked span is consumed but not shown, as after a loop (`answer_ending.py`).
-    """
-    scanner = create_scanner(record.author, "answer")
-    if scanner.is_off:
-        async for chunk in chunks:
-            yield chunk
-        return
-    if not scanner.needs_buffering:
-        answer = ""
-        async for chunk in chunks:
-            answer += "".join(
-                choice.delta.content or "" for choice in chunk.choices if choice.delta
-            )
-            if any(choice.finish_reason for choice in chunk.choices):
-                record.guard_records += summarize_findings("answer", scanner.scan(answer).findings)
-            yield chunk
-        return
-    as_json = record.chat_request.response_format is not None
-    stream_guard = StreamGuard(scanner, as_json=as_json)
-    shown_text = ""
-    is_blocked = False
-
-    async def mask(choice: Any) -> str:
-        nonlocal shown_text, is_blocked
-        text = stream_guard.feed(choice.delta.content or "")
-        if choice.finish_reason and not is_blocked:
-            text += stream_guard.finish()
-        if stream_guard.blocking_finding is not None and not is_blocked:
-            is_blocked = True
-            text = text if as_json else f"{text}\n\n{WITHHELD_NOTICE}"
-        shown_text += text
-        if choice.finish_reason:
-            record.guard_records += summarize_findings("answer", stream_guard.findings)
-            stream_guard.findings.clear()
-            is_altered = is_blocked or shown_text != record.shown_text
-            if is_altered and (record.shown_text or shown_text):
-                record.shown_text = shown_text
-            if is_blocked:
-                choice.finish_reason = "content_filter"
+    def feed(self, text: str, *, is_final: bool = False) -> str:
+        """Add text and return the part that can be shown now; the end sets the finish reason."""
+        guard = self._stream_guard
+        if guard is None:
+            self._text += text
+        else:
+            text = guard.feed(text)
+            if is_final and not self._is_blocked:
+                text += guard.finish()
+            if guard.blocking_finding is not None and not self._is_blocked:
+                self._is_blocked = True
+                if not self._as_json:  # the finish reason reports that the document is cut
+                    text = f"{text}\n\n{WITHHELD_NOTICE}"
+        if is_final:
+            self.record_findings()
+            if self._is_blocked:
+                self._record.finish_reason = "content_filter"
         return text
 
-    try:
-        async for chunk in filter_stream(chunks, mask):
-            yield chunk
-    finally:
-        # If the reader disconnected, the findings so far are recorded.
-        record.guard_records += summarize_findings("answer", stream_guard.findings)
+    def record_findings(self) -> None:
+        """Record the findings so far, once."""
+        findings: Sequence[GuardFinding] = ()
+        if self._stream_guard is not None:
+            findings, self._stream_guard.findings = self._stream_guard.findings, []
+        elif not self._scanner.is_off:
+            findings, self._text = self._scanner.scan(self._text).findings, ""
+        self._record.guard_records += summarize_findings("answer", findings)

@@ -2,7 +2,7 @@
 
 Scope: the record of a request, its `twin` field, its header and the flat metadata of
 its trace.
-Out of scope: filling the record (`routing/`, `plugin.py`), sending a span (`tracing.py`).
+Out of scope: filling the record (`routing/`, `compose.py`), sending a span (`tracing.py`).
 
 Trace ids: https://www.w3.org/TR/trace-context/
 """
@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.gateway.costs.answer_cost import AnswerCost
@@ -63,17 +62,17 @@ class RequestRecord:
         guard_records: findings of the guards in the question, the passages and the answer.
         safety_findings: reasons that the answer is scored as unsafe; set when the answer ends.
         trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
-        call_id: LiteLLM's id of the call.
         shown_text: the answer as the reader received it, or empty if the model's text is unchanged.
         replaced_decision: the version that the fallback replaced; None without a replacement.
         restart_count: number of restarts after a failure, on any version.
         prose_note: why prose is shown or hidden.
-        failure: the error that the client receives because no model has answered; None otherwise.
         provider: the paid model that received a part of the request, or empty.
         stage_log: duration and changes of each stage, one line each.
-        is_traced: whether the span has been written.
-        is_opened: whether the stream began before the model was called (`early_opening.py`).
+        is_opened: whether the stream began before the model was called.
+        is_sent: whether the model was called.
         has_prose: whether the model has written text.
+        finish_reason: why the answer ended, as in OpenAI's API.
+        usage: the model's token counts `input`, `output` and `total`; empty if it sent none.
     """
 
     exchange: Exchange
@@ -85,17 +84,17 @@ class RequestRecord:
     safety_findings: tuple[str, ...] = ()
     trace_id: str = field(default_factory=lambda: random_source.token_hex(16))
     span_id: str = field(default_factory=lambda: random_source.token_hex(8))
-    call_id: str = ""
     shown_text: str = ""
     replaced_decision: RouteDecision | None = None
     restart_count: int = 0
     prose_note: ProseNote = field(default_factory=ProseNote)
-    failure: RefusedError | None = None
     provider: str = ""
     stage_log: str = ""
-    is_traced: bool = False
     is_opened: bool = False
+    is_sent: bool = False
     has_prose: bool = False
+    finish_reason: str = "stop"
+    usage: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def chat_request(self) -> ChatRequest:

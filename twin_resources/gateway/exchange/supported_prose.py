@@ -1,7 +1,7 @@
 """Show only the sentences of an answer's prose that the author's posts support.
 
 Scope: judging each sentence of a stream, and the content of `twin.prose` and `twin.draft`.
-Out of scope: LiteLLM's chunks (`answer_ending.py`), the judge
+Out of scope: the other filters (`answer_ending.py`), the judge
 (`quality/judges/sentence_support.py`), its threshold (the gate's claim
 `says_what_the_posts_say`), whether prose is shown at all (`authors/answer_forms.py`).
 

@@ -1,1 +1,1 @@
-"""LiteLLM's plugin and the work of its hooks: watching a canary, traces, scores."""
+"""What the end of an answer sets off: watching a canary, traces, scores, a failed call."""

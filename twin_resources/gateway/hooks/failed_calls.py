@@ -2,7 +2,7 @@
 
 Scope: converting LiteLLM's exceptions. A refusal repeats a provider's status, code and
 `Retry-After`, but none of its text.
-Out of scope: the fallback (`routing/rules.py`), sending the refusal (`early_opening.py`).
+Out of scope: the fallback (`routing/rules.py`), sending the refusal (`routes.py`).
 
 Exceptions: https://docs.litellm.ai/docs/exception_mapping
 """

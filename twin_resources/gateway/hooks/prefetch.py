@@ -1,7 +1,7 @@
 """Read a paid stream ahead of the client, so that every received chunk is counted.
 
 Scope: reading the stream in a separate task, and closing it after a disconnect.
-Out of scope: the cost (`paid_budget.py`), LiteLLM's hooks (`plugin.py`).
+Out of scope: the cost (`paid_budget.py`), calling the model (`compose.py`).
 
 A provider charges for every chunk that it has sent. When the stream was read only at the client's
 speed, chunks in the buffers at a disconnect were charged but not counted. For 400 mixed requests,

@@ -36,6 +36,7 @@ _REPORTED_KEYS = frozenset(
         *("top_k", "top_a", "min_p", "typical_p", "repetition_penalty", "repeat_penalty"),
         *("thinking", "enable_thinking", "chat_template_kwargs", "include_reasoning"),
         *("keep_alive", "cache_prompt", "web_search_options"),
+        *("truncation", "include", "max_tool_calls"),
     }
 )
 # Accepted only with these values, which are the defaults, so `twin.ignored` omits them. Null is
@@ -49,6 +50,12 @@ _DEFAULT_VALUES: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "tool_choice": ("auto", "none"),
         "function_call": ("auto", "none"),
         "modalities": (["text"],),
+        # Of the two other APIs.
+        "suffix": ("",),
+        "echo": (False,),
+        "best_of": (1,),
+        "conversation": (),
+        "background": (False,),
     }
 )
 BATCH_METADATA_KEY = "twin.batch"
@@ -90,7 +97,8 @@ def read_ignored_parameters(body: Mapping[str, Any]) -> dict[str, Any]:
             raise bad_request(
                 name,
                 found=f"{name} = {value!r}"[:80],
-                next_step=f"send {values}, or omit it: a twin gives one answer as text, without "
+                next_step=f"{f'send {values}, or ' if values else ''}omit it: a twin gives one "
+                "answer as text, without "
                 "log probabilities, and calls no tools; for an object that follows a schema, send "
                 "response_format",
                 code="not_given",

@@ -45,9 +45,27 @@ ALLOWED_KEYS = frozenset(
         "response_format",
     }
 )
-# Values of the ignored parameters, for the plugin. No client can send this key, because it is on
-# neither list.
+CHAT_PATH, COMPLETIONS_PATH, RESPONSES_PATH = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+)
+API_KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        CHAT_PATH: ALLOWED_KEYS,
+        "/chat/completions": ALLOWED_KEYS,
+        COMPLETIONS_PATH: ALLOWED_KEYS - {"messages", "response_format"} | {"prompt"},
+        RESPONSES_PATH: frozenset(
+            {
+                *("model", "input", "instructions", "previous_response_id", "store", "stream"),
+                *("stream_options", "temperature", "top_p", "max_output_tokens", "text"),
+            }
+        ),
+    }
+)
+"""The keys of each API's body that LiteLLM receives."""
 ADMITTED_KEY = "twin_admitted"
+"""Key of the values of the ignored parameters in a chat request, which no client can send."""
 SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "temperature": (0.0, 2.0),
@@ -92,7 +110,6 @@ class ChatRequest:
             chooses those that fit.
         search_text: the question, then the reader's turns before it.
         stream: whether to answer as server-sent events.
-        include_usage: whether the client requested the usage chunk of a stream.
         sampling: the client's sampling parameters.
         response_format: the client's JSON format, with or without a schema, or None for text.
         system: the system and developer messages, in order, separated by an empty line.
@@ -111,7 +128,6 @@ class ChatRequest:
     history: tuple[Mapping[str, str], ...]
     search_text: str
     stream: bool
-    include_usage: bool
     sampling: Mapping[str, Any]
     response_format: Mapping[str, Any] | None = None
     system: str = ""
@@ -166,60 +182,44 @@ def decode_object(raw: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", document)
 
 
-def admit_body(body: Mapping[str, Any], *, extra_ignored: Sequence[str] = ()) -> dict[str, Any]:
-    """Check a decoded body against the allow-list.
-
-    Args:
-        extra_ignored: ignored parameters of the API that received the request.
+def admit_body(
+    body: Mapping[str, Any], path: str = CHAT_PATH
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check a decoded body against the allow-list of its API.
 
     Returns:
-        The part that LiteLLM may receive: the keys of `ALLOWED_KEYS`, and under `ADMITTED_KEY` the
-        values of the other keys.
+        The part that LiteLLM may receive, and the values of the other keys.
 
     Raises:
         RefusedError: 400 for a key that is not on the list, or a value for an unsupported feature.
     """
-    refuse_unknown_keys(body, ALLOWED_KEYS | IGNORED_KEYS)
-    admitted_fields = read_ignored_parameters(body)
-    admitted_fields["ignored"] += extra_ignored
-    fields = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
-    return fields | ({ADMITTED_KEY: admitted_fields} if any(admitted_fields.values()) else {})
-
-
-def refuse_unknown_keys(body: Mapping[str, Any], allowed_keys: frozenset[str]) -> None:
-    """Refuse a body with a key that is not on the list, unless its value is null.
-
-    Raises:
-        RefusedError: 400 if there is such a key.
-    """
-    unknown_keys = sorted(name for name in set(body) - allowed_keys if body[name] is not None)
+    allowed_keys = API_KEYS[path]
+    unknown_keys = sorted(
+        name for name in set(body) - allowed_keys - IGNORED_KEYS if body[name] is not None
+    )
     if unknown_keys:
         raise bad_request(
             unknown_keys[0],
             found=f"unknown key{'s' if len(unknown_keys) > 1 else ''}: "
             + ", ".join(map(repr, unknown_keys)),
-            next_step=f"send only these keys: {', '.join(sorted(allowed_keys))}",
+            next_step=f"send only these keys: {', '.join(sorted(allowed_keys | IGNORED_KEYS))}",
             code="key_not_allowed",
         )
+    admitted = read_ignored_parameters(body)
+    # LiteLLM refuses a null where it expects a number.
+    fields = {
+        name: value for name, value in body.items() if name in allowed_keys and value is not None
+    }
+    return fields, admitted
 
 
 def read_question(body: Mapping[str, Any]) -> ChatRequest:
-    """Read an allowed body, as `admit_body` returns it.
+    """Read a chat request in LiteLLM's form, with the admitted values under `ADMITTED_KEY`.
 
     Raises:
         RefusedError: 404 if the model is not a twin, 400 if messages or parameters are invalid.
     """
-    model = body.get("model")
-    match = MODEL_NAME.fullmatch(model) if isinstance(model, str) else None
-    if match is None:
-        raise RefusedError(
-            404,
-            "model_not_found",
-            tried="find the model",
-            found=f"{model!r}, which is not the name of a twin",
-            next_step="use twin/<author>; GET /v1/models lists the names",
-            param="model",
-        )
+    match = match_model_name(body.get("model"))
     conversation = _read_messages(body.get("messages"))
     turns = conversation.turns
     sampling, limit_notes = _read_sampling(body)
@@ -234,7 +234,6 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
         history=tuple(turn for turn in turns[:-1] if turn["content"]),
         search_text=_conversation_search_text(turns),
         stream=stream,
-        include_usage=_read_include_usage(body.get("stream_options")),
         sampling=sampling,
         response_format=read_response_format(body.get("response_format")),
         system=conversation.system,
@@ -244,6 +243,25 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
         is_task=match["alias"] == TASK,
         page=Page(*admitted_fields["page"]) if "page" in admitted_fields else None,
     )
+
+
+def match_model_name(model: object) -> re.Match[str]:
+    """Return the match of a twin's name. LiteLLM also knows the names of the model servers.
+
+    Raises:
+        RefusedError: 404 if the model is not a twin.
+    """
+    match = MODEL_NAME.fullmatch(model) if isinstance(model, str) else None
+    if match is None:
+        raise RefusedError(
+            404,
+            "model_not_found",
+            tried="find the model",
+            found=f"{model!r}, which is not the name of a twin",
+            next_step="use twin/<author>; GET /v1/models lists the names",
+            param="model",
+        )
+    return match
 
 
 def body_too_large_refusal(size: int) -> RefusedError:
@@ -262,21 +280,6 @@ def _read_flag(body: Mapping[str, Any], name: str) -> bool:
     if value is None or isinstance(value, bool):
         return bool(value)
     raise bad_request(name, found=f"{name} = {value!r}", next_step="send true or false")
-
-
-def _read_include_usage(options: object) -> bool:
-    if options is None:
-        return False
-    if isinstance(options, dict):
-        fields = cast("dict[str, Any]", options)
-        # Obfuscation pads a stream against eavesdroppers; it is accepted but never sent.
-        if not set(fields) - {"include_usage", "include_obfuscation"}:
-            return _read_flag(fields, "include_usage")
-    raise bad_request(
-        "stream_options",
-        found="options other than include_usage",
-        next_step='send {"include_usage": true}',
-    )
 
 
 @dataclass(frozen=True)

@@ -2,5 +2,5 @@
 
 Scope: rules, which are pure functions of a request and a snapshot, and their shared code. Out of
 scope: reading files (`live_config.py`), spending and its pace (`question_routing.py`), calling a
-server (`plugin.py`). How to add a rule: deploy/docs/contributing.md.
+server (`compose.py`). How to add a rule: deploy/docs/contributing.md.
 """

@@ -39,23 +39,13 @@ def application() -> ASGIApp:
         from litellm.proxy.proxy_server import app
 
         from twin_resources.gateway.api.agent_tools import AgentTools
-        from twin_resources.gateway.api.key_limits_middleware import add_key_limits
-        from twin_resources.gateway.api.preparation import PreparationMiddleware
         from twin_resources.gateway.api.questions_page import QuestionsPage
         from twin_resources.gateway.runtime import process
 
     remove_exception_text()
-    preparation = PreparationMiddleware(
-        cast(ASGIApp, app),
-        process.plugin.prepare,
-        process.trace_logger.log_fixed_answer,
-        process.trace_logger.log_opening,
-    )
-    limited_proxy = add_key_limits(preparation, settings)
-    finder, counter = process.request_path.passage_finder, limited_proxy.request_counter
-    limits = (finder, process.admission, counter)
+    limits = (process.request_path.passage_finder, process.admission, process.counter)
     allowlist = RouteAllowlist(
-        proxy=limited_proxy,
+        proxy=cast(ASGIApp, app),
         keyring=process.keyring,
         live_config=process.live_config,
         background_tasks=process.background_tasks,

@@ -5,7 +5,7 @@ Out of scope: the gateway's own log lines, which contain no reader's text.
 
 The text of an exception may contain the whole prompt. LiteLLM 1.106 logs a failed fallback with the
 messages that were sent to it. Logs are kept, and erasure of a reader or a post does not search
-them.
+them. A refusal is no error of LiteLLM's and is not logged here.
 Filters: https://docs.python.org/3/library/logging.html#filter-objects
 """
 # pyright: strict
@@ -15,6 +15,8 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Iterator
+
+from twin_resources.gateway.exchange.answer_call import current_call
 
 LOGGERS = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
 _MAX_CAUSES = 8
@@ -27,6 +29,9 @@ def remove_exception_text(names: tuple[str, ...] = LOGGERS) -> None:
 
 
 def _redact_record(record: logging.LogRecord) -> bool:
+    call = current_call.get(None)
+    if call is not None and call.refusal is not None:
+        return False  # the allow-list sends it, and logs what only the operator can remove
     error = record.exc_info[1] if record.exc_info else None
     arguments = record.args if isinstance(record.args, tuple) else ()
     error = error or next(

@@ -1,8 +1,6 @@
 """Create the objects of one gateway process; LiteLLM's configuration names three of them.
 
-Scope: building the request path, the plugin, the trace logger, the keyring and the background tasks
-from the settings of `TWIN_HOME`.
-Out of scope: their behavior. Importing this module reads the settings and imports LiteLLM, so
+Importing this module reads the settings and imports LiteLLM, so
 only the server process imports it (`app.py`). LiteLLM would execute a module next to config.yaml
 once per reference.
 """
@@ -11,23 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from twin_resources.access.account import open_account
-from twin_resources.access.keys import open_keyring
+from twin_resources.access.keys import open_key_store, open_keyring
 from twin_resources.access.paid_budget import PaidBudget
 from twin_resources.gateway.api.admission import AdmissionControl
-from twin_resources.gateway.api.authentication import create_authenticator
+from twin_resources.gateway.api.key_limits import KeyRequestCounter
 from twin_resources.gateway.api.recent_responses import RecentResponses
-from twin_resources.gateway.api.stream_aggregation import install_stream_transport
+from twin_resources.gateway.compose import Composer
 from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.config.proxy_config import refuse_redirects
 from twin_resources.gateway.costs.home_counts import COUNTS_VARIABLE, HomeCounts
 from twin_resources.gateway.hooks.canary_watch import ACTOR, CanaryWatch
-from twin_resources.gateway.hooks.plugin import TwinPlugin
 from twin_resources.gateway.hooks.trace_logger import TraceLogger
 from twin_resources.gateway.hooks.trace_outbox import OutboxExporter
 from twin_resources.gateway.passage_finder import create_passage_finder
+from twin_resources.gateway.provider import ResponseFields, TwinProvider, authenticate
 from twin_resources.gateway.request.response_format import supports_response_format
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.runtime.background_tasks import BackgroundTasks
@@ -40,10 +40,6 @@ from twin_resources.observability.langfuse.outbox import (
 )
 from twin_resources.settings import load_settings
 from twin_resources.storage.state.home_state import open_home_state
-
-
-def _is_own_server(address: str) -> bool:
-    return any(address.startswith(server.url) for server in live_config.current.servers.values())
 
 
 def _find_router() -> Any:
@@ -86,7 +82,7 @@ outbox = Outbox(outbox_path(settings), checkpoint_pages=GATEWAY_CHECKPOINT_PAGES
 exporter = OutboxExporter(outbox)
 keyring = open_keyring(settings)
 live_config = LiveConfig(settings)
-install_stream_transport(_is_own_server)
+refuse_redirects()
 budget = _create_paid_budget()
 counts_path = os.environ.get(COUNTS_VARIABLE)
 counts = HomeCounts(Path(counts_path) if counts_path else None)
@@ -101,9 +97,12 @@ if budget is not None:
 home_metrics = HomeMetrics(settings, live_config, outbox)
 admission = AdmissionControl(settings.requests_per_key, settings.requests_per_server, counts)
 watch = CanaryWatch(live_config, _roll_back)
-plugin = TwinPlugin(request_path, budget, watch=watch, find_router=_find_router)
-trace_logger = TraceLogger(plugin, exporter, environment=settings.langfuse_environment)
-authenticate = create_authenticator(keyring)
+trace_logger = TraceLogger(exporter, environment=settings.langfuse_environment)
+counter = KeyRequestCounter(cache(lambda: open_key_store(settings)))
+provider = TwinProvider(
+    Composer(request_path, admission, counter, trace_logger, watch, budget, _find_router)
+)
+response_fields = ResponseFields()
 responses = RecentResponses(lambda: open_home_state(settings), _author_language)
 background_tasks = BackgroundTasks(
     request_path=request_path,
@@ -114,3 +113,5 @@ background_tasks = BackgroundTasks(
     flush=_flush,
     purge_responses=lambda: responses.purge_responses(outbox),
 )
+
+__all__ = ["authenticate"]  # named by LiteLLM's configuration

@@ -1,7 +1,7 @@
-"""Prepare a question without LiteLLM: run the stages and create the record of the answer.
+"""Prepare a question: run the stages and create the record of the answer.
 
 Scope: running the stages, and the record of their results. Out of scope: the stages (`stages/`),
-reading the request (`request_body.py`), LiteLLM's hooks (`plugin.py`).
+reading the request (`request_body.py`), calling a model (`compose.py`).
 """
 # pyright: strict
 
