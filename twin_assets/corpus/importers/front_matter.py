@@ -205,7 +205,7 @@ def _parse_leniently(block: str, *, is_toml: bool) -> dict[str, Any] | None:
             if items and not text and all(items):
                 value = [_unquote(item[1]) for item in items if item]
             values = {entry[2].strip().lower(): value}
-            values |= dict(filter(None, map(parse_hiding_line, lines)))
+            values |= dict(pair for line in lines if (pair := parse_hiding_line(line)))
         for key, value in values.items():
             table.setdefault(key, value)
     return fields

@@ -272,8 +272,8 @@ def find_site_folder(paths: Sequence[str]) -> str:
     If there are several, return the one with most posts; if the root is a site, return "".
     """
     top = find_generator(paths)
-    is_top = top is not None and not top.is_framework
-    if is_top and (top.tags != "liquid" or any(path.startswith("_posts/") for path in paths)):
+    has_root_posts = any(path.startswith("_posts/") for path in paths)
+    if top is not None and not top.is_framework and (top.tags != "liquid" or has_root_posts):
         return ""
     matches = (_NESTED_SIGN.fullmatch(path) for path in paths)
     best = (_MIN_POSTS - 1, 0, "")
@@ -507,8 +507,8 @@ def _iter_data_files(
             scopes.append((f"{folder}/**" if folder else "**", path))
     for glob, path in sorted(scopes, key=lambda scope: len(scope[0].rstrip("*"))):
         document = parse_file(path, read)
-        is_readable_mapping = isinstance(document, dict)
-        yield _to_pattern(glob), _to_json(_lower_keys(document)) if is_readable_mapping else ""
+        fields = _to_json(_lower_keys(document))
+        yield _to_pattern(glob), fields if isinstance(document, dict) else ""
 
 
 def _to_pattern(glob: str) -> str:
