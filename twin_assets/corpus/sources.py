@@ -20,7 +20,13 @@ from twin_assets.corpus.exports import Exports, read_exports
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import Archive, open_archive
 from twin_assets.corpus.importers.feed_download import download_feed
-from twin_assets.corpus.importers.folders import SourceScan, has_markdown, scan_prefix, scan_source
+from twin_assets.corpus.importers.folders import (
+    SourceScan,
+    compile_globs,
+    has_markdown,
+    scan_prefix,
+    scan_source,
+)
 from twin_assets.corpus.importers.generators import is_extra_missing
 from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.recognition import (
@@ -153,8 +159,14 @@ def _open_path(source: Path, stack: ExitStack, exclude: Sequence[str]) -> Source
         return [(importer, archive)], None
     inner_exports: list[tuple[Importer, Archive]] = []
     if archive.kind == "folder":
+        left_out = compile_globs(exclude)
         inner_exports = _recognize_exports(
-            sorted(path for path in source.iterdir() if _may_be_export(path.name)), stack
+            sorted(
+                path
+                for path in source.iterdir()
+                if _may_be_export(path.name) and not left_out.fullmatch(path.name)
+            ),
+            stack,
         )
     if inner_exports:
         return inner_exports, scan_source(source, exclude)
@@ -171,8 +183,10 @@ def _open_bucket(
     if any(get_markup(post.source_id) == "markdown" for post in folder.posts):
         return [], folder
     copies: list[Path] = []
+    left_out = compile_globs(exclude)
     for remote_object in list_objects(source):
-        if "/" in remote_object.name or not _may_be_export(remote_object.name):
+        name = remote_object.name
+        if "/" in name or not _may_be_export(name) or left_out.fullmatch(name):
             continue
         copy = scratch / f"{remote_object.etag[:16]}-{remote_object.name}"
         with open_object(source, remote_object) as body, copy.open("wb") as stream:

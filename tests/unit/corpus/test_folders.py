@@ -86,6 +86,13 @@ def test_a_folder_or_file_can_be_left_out(
     assert inventory.skipped_counts.get("left out by --exclude", 0) == len(left_out)
 
 
+def test_a_table_of_posts_can_be_left_out(tmp_path: Path) -> None:
+    files = {"notes.csv": "title,date,text\nA,2020-01-02,Some words.\n", "b.txt": "Other words.\n"}
+    write_folder(files, tmp_path)
+    assert list(take_inventory([tmp_path]).exports) == ["table"]
+    assert not take_inventory([tmp_path], exclude=["*.csv"]).exports
+
+
 def test_a_file_that_is_left_out_still_hides_posts(tmp_path: Path) -> None:
     files = {"posts/posts.11tydata.json": '{"draft": true}', "posts/a.md": "Some words.\n"}
     scan = scan_source(write_folder(files, tmp_path), ["*.json"])

@@ -208,7 +208,7 @@ def scan_prefix(source: str, exclude: Sequence[str] = ()) -> SourceScan:
         objects, lambda name: read_object(source, objects[name]), row, root_name=root_name
     )
     find_skip_reason = build_skip_rule(objects, row, site)
-    left_out = _compile_globs(exclude)
+    left_out = compile_globs(exclude)
     skips: Counter[str] = Counter()
     posts: list[PostFile] = []
     for source_id, item in sorted(objects.items()):
@@ -235,7 +235,7 @@ def scan_prefix(source: str, exclude: Sequence[str] = ()) -> SourceScan:
 
 
 def _scan_folder(source: Path, exclude: Sequence[str]) -> SourceScan:
-    left_out = _compile_globs(exclude)
+    left_out = compile_globs(exclude)
     skips: Counter[str] = Counter()
     unlisted_prefixes: list[str] = []
     candidates = list(_iter_files(source, skips=skips, unlisted_prefixes=unlisted_prefixes))
@@ -341,7 +341,7 @@ def _reject_code_repository(source: Path, paths: list[str], posts: Mapping[str, 
         )
 
 
-def _compile_globs(globs: Sequence[str]) -> re.Pattern[str]:
+def compile_globs(globs: Sequence[str]) -> re.Pattern[str]:
     """Return a pattern for the paths that globs name, and for everything below them."""
     patterns = [
         ("" if "/" in glob.strip("/") else r"(?:.*/)?") + fnmatch.translate(glob.strip("/"))[:-2]
