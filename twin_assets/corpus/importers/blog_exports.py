@@ -78,9 +78,11 @@ def read_wordpress(archive: Archive, name: str, include: frozenset[str]) -> Iter
             names_by_login[login] = _read_text(element, f"{_WP}author_display_name") or login
             continue
         post_id, kind = (_read_text(element, f"{_WP}{tag}") for tag in ("post_id", "post_type"))
-        is_merged = any(MERGED_ITEM.search(text) for text in element.itertext())
-        if not post_id or not kind or is_merged:
+        merged_count = sum(len(MERGED_ITEM.findall(text)) for text in element.itertext())
+        if not post_id or not kind or merged_count:
             yield SkippedItem(f"{name}#{number}", "malformed_row")
+            for _ in range(merged_count):
+                yield SkippedItem(name, "malformed_row")  # an item nested in this has no number
             continue
         for comment in element.iter(f"{_WP}comment"):
             comment_id = _read_text(comment, f"{_WP}comment_id")

@@ -85,7 +85,8 @@ def read_feed(archive: Archive, name: str, include: frozenset[str]) -> Iterator[
         parsed_feed: Any = feedparser.parse(
             io.BytesIO(body), sanitize_html=False, resolve_relative_uris=False
         )
-    except KeyError as error:  # raised for a closing tag without an opening tag
+    # KeyError for a closing tag without an opening tag, ValueError for a space in a namespace
+    except (KeyError, ValueError) as error:
         raise MemberError(name, "torn") from error
     # A wrong encoding declaration also sets `bozo`, but such a feed is not damaged.
     is_damaged = parsed_feed.bozo and not isinstance(
