@@ -75,7 +75,9 @@ def refuse_redirects() -> None:
         TypeError: LiteLLM created no HTTP client.
     """
     import litellm
-    from litellm.llms.openai.common_utils import BaseOpenAILLM
+    from litellm.llms.openai.common_utils import (  # pyright: ignore[reportMissingTypeStubs]
+        BaseOpenAILLM,
+    )
 
     litellm_module: Any = litellm
     client: Any = BaseOpenAILLM.get_async_http_client()
