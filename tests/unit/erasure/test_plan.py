@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
 
-from tests.model_versions import register_version
 from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasing import _load_or_make_plan
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.home_files import HomeFiles
-from twin_resources.erasure.manual_steps import list_manual_steps
+from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.erasure.plan import plan_erasure
 from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.settings import Settings
@@ -104,29 +100,3 @@ def test_texts_that_others_also_wrote_are_not_fingerprinted(
         assert (plan.fingerprints.runs == target.fingerprints.runs).all()
     assert target.chunks == ({"a-1"} if subject.kind == "post" else set())
     assert target.names == ({"ann", "Ann Bell"} if subject.kind == "author" else set())
-
-
-def test_a_published_version_is_listed_although_its_record_is_erased(
-    installation: Installation,
-) -> None:
-    """The author's files, including the record of the address, are erased before listing steps."""
-    for author, checkpoint in (("ann", "c1"), ("ann", "c2"), ("bob", "c3")):
-        register_version(installation.registry, author, checkpoint)
-    notes = [
-        {"checkpoint": key, "repository": f"hub/{name}", "revision": f"https://hub/{name}/v1"}
-        for key, name in (("c1", "ann"), ("c3", "bob"))
-    ]
-    lines = "".join(f"{json.dumps(note)}\n" for note in notes)
-    published_file = installation.settings.home / "published.jsonl"
-    published_file.write_text(lines, encoding="utf-8")
-
-    subject = ErasureSubject("author", "ann", "ann")
-    plan = plan_erasure(installation, subject)
-    target = ErasureTarget.from_json(subject, plan.to_json(), plan.fingerprints)
-    HomeFiles(installation).erase(target)
-
-    assert published_file.read_text(encoding="utf-8") == f"{json.dumps(notes[1])}\n"
-    steps = list_manual_steps(installation, target, asked_at=0.0)
-    assert [step.how for step in steps if "model hub" in step.what] == [
-        "delete them there: c1 (https://hub/ann/v1)"
-    ]
