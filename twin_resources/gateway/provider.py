@@ -138,9 +138,12 @@ class ResponseFields(CustomLogger):
                 elif _is_empty(held_event):
                     continue
                 elif held_event.choices and held_event.choices[0].finish_reason:
+                    choice = held_event.choices[0]
                     _add_twin_field(held_event, call.record)
-                    if call.record.quotes and getattr(held_event.choices[0], "delta", None):
-                        held_event.choices[0].delta.annotations = call.record.citations
+                    if hasattr(choice, "text"):
+                        choice.text = choice.text or ""  # clients join the texts of all chunks
+                    elif call.record.quotes:
+                        choice.delta.annotations = call.record.citations
                 yield held_event
             events.clear()
 
