@@ -444,6 +444,25 @@ async def test_litellm_receives_each_api_without_what_has_no_effect(
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, code)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "status"),
+    [
+        ("Why?", 200),
+        (["Why?"], 200),
+        (["Why?", "How?"], 400),
+        ([1, 2], 400),
+        ([], 400),
+        (None, 400),
+    ],
+)
+async def test_a_completion_has_one_text_as_prompt(
+    client: httpx.AsyncClient, prompt: Any, status: int
+) -> None:
+    answer = await client.post("/v1/completions", json={"model": "twin/ann", "prompt": prompt})
+    assert answer.status_code == status
+    assert status == 200 or answer.json()["error"]["param"] == "prompt"
+
+
 async def test_an_incomplete_body_is_refused_and_its_connection_closed(app: RouteAllowlist) -> None:
     app.body_timeout_s = 0.05
     scope = post_scope(load_secrets(app.live_config.settings).gateway_key)

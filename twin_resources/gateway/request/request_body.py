@@ -191,7 +191,8 @@ def admit_body(
         The part that LiteLLM may receive, and the values of the other keys.
 
     Raises:
-        RefusedError: 400 for a key that is not on the list, or a value for an unsupported feature.
+        RefusedError: 400 for a key that is not on the list, a value for an unsupported feature, or
+            a prompt that is not a single text.
     """
     allowed_keys = API_KEYS[path]
     unknown_keys = sorted(
@@ -204,6 +205,13 @@ def admit_body(
             + ", ".join(map(repr, unknown_keys)),
             next_step=f"send only these keys: {', '.join(sorted(allowed_keys | IGNORED_KEYS))}",
             code="key_not_allowed",
+        )
+    prompt: object = body.get("prompt")
+    prompts = cast("list[object]", prompt) if isinstance(prompt, list) else [prompt]
+    if path == COMPLETIONS_PATH and not (len(prompts) == 1 and isinstance(prompts[0], str)):
+        # LiteLLM would take several for one conversation, and fails with 500 on token ids.
+        raise bad_request(
+            "prompt", found="a prompt that is not a single text", next_step="send one text"
         )
     admitted = read_ignored_parameters(body)
     # LiteLLM refuses a null where it expects a number.
