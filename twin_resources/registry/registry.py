@@ -164,7 +164,7 @@ class Registry:
             model_versions.c.state.in_(("stable", "canary")), model_versions.c.tainted.is_(False)
         )
         with self.state.read_transaction() as connection:
-            found = connection.execute(statement).mappings()
+            found = connection.execute(statement.order_by(model_versions.c.version)).mappings()
             return [self._with_local_paths(ModelVersion(**row)) for row in found]
 
     def get(self, author: str, version: int) -> ModelVersion:

@@ -42,7 +42,7 @@ _HIDING_WORDS: Mapping[str, tuple[str, bool]] = {
     **dict.fromkeys(("hidden", "hide", "unlisted", "invisible", "noshow"), ("unlisted", True)),
     **dict.fromkeys(("eleventyexcludefromcollections",), ("unlisted", True)),
     **dict.fromkeys(("listed",), ("unlisted", False)),
-    **dict.fromkeys(("headless",), ("not_published", True)),
+    **dict.fromkeys(("headless", "embargo"), ("not_published", True)),
     **dict.fromkeys(("expired",), ("expired", True)),
 }
 _NEUTRAL_WORDS = frozenset(
@@ -205,7 +205,8 @@ def _split_key(name: str) -> tuple[str, bool, bool]:
         return "", True, False
     reason, hiding_value = _HIDING_WORDS[hiding[0]]
     is_negated = not _NEGATIONS.isdisjoint(words)
-    return reason, hiding_value is not is_negated, len(set(words) - {"is", "dg"}) == 1
+    is_alone = len(set(words) - {"is", "dg", "save", "as", "ignore"}) == 1
+    return reason, hiding_value is not is_negated, is_alone
 
 
 def _find_status_reason(value: object) -> str:

@@ -179,6 +179,9 @@ def test_hiding_lines_are_parsed(line: str, field: tuple[str, str] | None) -> No
         ({"private_comments": True}, ""),
         ({"myprivate": True}, ""),  # "my" is too short to be recognized within a word
         ({"is_this_the_entry_to_keep_private_for_now": True}, "private"),
+        ({"embargo": True}, "not_published"),
+        ({"embargo": "2019-01-01"}, ""),
+        ({"save_as_draft": "until June"}, "draft"),
         ({"published": True, "keep_private": True}, "private"),
         ({"published": "x", "keep_private": True}, "private"),
         ({"draft": False, "keep_private": True}, "private"),
