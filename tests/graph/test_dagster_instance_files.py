@@ -63,6 +63,7 @@ def test_the_local_instance_uses_sqlite_in_its_home(
     instance_ref = load_instance_ref("local/dagster.yaml", tmp_path, monkeypatch)
     assert validate_component(instance_ref.storage_data) == "DagsterSqliteStorage"
     assert validate_component(instance_ref.compute_logs_data) == "LocalComputeLogManager"
+    assert validate_component(instance_ref.run_launcher_data) == "LocalRunLauncher"
     with dg.DagsterInstance.from_ref(instance_ref) as instance:
         assert not instance.telemetry_enabled
         assert instance.run_retries_enabled

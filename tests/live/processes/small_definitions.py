@@ -10,6 +10,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from twin_resources.processes.parent_death import end_with_parent
+
+end_with_parent()  # as the product's definitions do: a run ends with its code server
+
 authors = dg.DynamicPartitionsDefinition(name="authors")
 
 

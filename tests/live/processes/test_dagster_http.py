@@ -31,7 +31,7 @@ from tests.conftest import ROOT
 from tests.live.dagster_sensors import stop_sensor
 from tests.live.processes.cross_origin_page import QUERY, cross_origin_page, owner_browser
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_runs import STATUSES_WITH_WORKER
+from twin_resources.dagster_runs import CODE_LOCATION, STATUSES_WITH_WORKER
 from twin_resources.erasure.dagster_records import open_records
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
@@ -39,7 +39,7 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.processes.process_identity import find_marked_processes
-from twin_resources.processes.programs import wait_until
+from twin_resources.processes.programs import code_socket, wait_until
 from twin_resources.processes.stack import Stack, start_stack, stop_stack
 from twin_resources.processes.supervisor import Program
 from twin_resources.quality.retraining import retrainings
@@ -58,15 +58,17 @@ def make_dagster_programs(settings: Settings) -> Sequence[Program]:
     home = settings.home / "dagster"
     home.mkdir(exist_ok=True)
     shutil.copyfile(ROOT / "deploy" / "local" / "dagster.yaml", home / "dagster.yaml")
-    workspace = home / "workspace.yaml"
+    workspace, socket = home / "workspace.yaml", code_socket(settings)
+    socket.parent.mkdir(parents=True, exist_ok=True)
     workspace.write_text(
-        "load_from:\n  - python_file:\n"
-        f"      relative_path: {Path(__file__).with_name('small_definitions.py')}\n"
-        "      location_name: llm-twin\n"
+        f"load_from:\n  - grpc_server: {{socket: {socket}, location_name: {CODE_LOCATION}}}\n"
     )
+    definitions = str(Path(__file__).with_name("small_definitions.py"))
+    server = ("dagster", "api", "grpc", "--socket", str(socket), "-f", definitions)
     options = ("-w", str(workspace), "-h", "127.0.0.1", "-p", str(settings.dagster_port))
     daemon = ("dagster._daemon", "run", "-w", str(workspace))
     return [
+        Program("dagster-code", (sys.executable, "-m", *server), home),
         Program("dagster-webserver", (sys.executable, "-m", DAGSTER_PAGES, *options), home),
         # Started later: two processes that create Dagster's databases at the same time break them.
         Program("dagster-daemon", (sys.executable, "-m", *daemon), home, autostart=False),
@@ -98,7 +100,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def dagster(stack: Stack, process_logs: Path) -> DagsterHTTP:
-    for name in ("supervisor", "dagster-webserver", "dagster-daemon"):
+    for name in ("supervisor", "dagster-code", "dagster-webserver", "dagster-daemon"):
         (process_logs / f"{name}.log").symlink_to(stack.settings.logs_dir / f"{name}.log")
     return DagsterHTTP.for_home(stack.settings)
 
@@ -237,15 +239,17 @@ def test_an_error_contains_dagsters_message(dagster: DagsterHTTP) -> None:
         dagster.read_run("00000000-0000-0000-0000-000000000000")
 
 
+@pytest.mark.parametrize("victim", ["worker", "code server"])
 def test_a_run_with_a_killed_worker_is_retried_and_the_retry_followed(
-    dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
+    dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay, victim: str
 ) -> None:
     run_id = launch(dagster, "retrain_twin", "slow")
     wait_for_status(dagster, run_id, ["STARTED"])
     messages = " ".join(event.message for event in dagster.events(run_id)[0])
     worker = re.search(r"Started process for run \(pid: (\d+)\)", messages)
     assert worker is not None
-    os.kill(int(worker[1]), signal.SIGKILL)
+    code_server = stack.supervisor.states()["dagster-code"].pid
+    os.kill(int(worker[1]) if victim == "worker" else code_server, signal.SIGKILL)
     retry = wait_for(lambda: dagster.read_run(run_id).retry_run_id)
     assert retry != run_id
     wait_for_status(dagster, retry, ["STARTED"])  # `end_run` may not end a run that is starting

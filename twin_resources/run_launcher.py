@@ -1,0 +1,43 @@
+"""Launch runs on this machine, and notice a run whose process ended together with its code server.
+
+Dagster's code server starts the runs and reports the death of their processes. If the server itself
+is killed, its runs end with it, and its successor knows none of them: without this launcher, they
+would stay "started" forever, and what waits for them would wait as long.
+"""
+
+from __future__ import annotations
+
+from dagster import DagsterRun, DefaultRunLauncher
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._grpc.types import GetCurrentRunsResult
+from dagster._serdes import deserialize_value
+
+
+class LocalRunLauncher(DefaultRunLauncher):
+    """Dagster's launcher, with a health check for its daemon's run monitoring."""
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Run monitoring asks about each run that has started."""
+        return True
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Ask the code server at the address of the run's server whether it executes the run.
+
+        Dagster reads the run's status again before it believes that the run is dead, so a run that
+        ends between the two questions is none. A server that does not respond may be busy or about
+        to be restarted: the next check asks again.
+        """
+        client = self._get_grpc_client_for_termination(run.run_id)
+        if client is None:  # ended since
+            return CheckRunHealthResult(WorkerStatus.SUCCESS)
+        try:
+            reply = client.get_current_runs()
+        except DagsterUserCodeUnreachableError:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "the code server does not respond")
+        if run.run_id in deserialize_value(reply, GetCurrentRunsResult).current_runs:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(
+            WorkerStatus.NOT_FOUND, "the code server that executed the run was restarted"
+        )
