@@ -31,8 +31,8 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.passage_finder import create_passage_finder
 from twin_resources.gateway.request.request_body import read_question
+from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.routing.snapshot import Server
-from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.quality.judges.sentence_support import SentenceSupport

@@ -55,7 +55,7 @@ def test_definitions_load_no_heavy_package() -> None:
 
 GATEWAY_PARENT = (
     "twin_resources.gateway.__main__, twin_resources.gateway.api.routes, "
-    "twin_resources.gateway.stages.request_path, twin_resources.gateway.runtime.background_tasks"
+    "twin_resources.gateway.request_path, twin_resources.gateway.runtime.background_tasks"
 )
 
 
@@ -144,7 +144,7 @@ WRONG_IMPORTS = (
     CIRCULAR_IMPORT,
     ("twin_resources.storage.tables.tables", "twin_resources.registry.registry"),
     ("twin_resources.quality.ledger.ledger", "twin_resources.quality.judges.judge"),
-    ("twin_resources.gateway.stages.prompt", "twin_resources.gateway.api.routes"),
+    ("twin_resources.gateway.request_path", "twin_resources.gateway.api.routes"),
     ("twin_assets.corpus.cleaning", "twin_assets.training.train"),
     ("twin_resources.statistics.bounds", "polars"),
     ("twin_resources.gateway.provider", "dagster"),

@@ -2,7 +2,7 @@
 
 Scope: the definition of consent, and the messages about missing consent.
 Out of scope: asking for it (`commands/terminal_questions.py`), withholding posts without it
-(`registry/registry.py` releases nothing, `stages/outbound_redaction.py` sends no post to a
+(`registry/registry.py` releases nothing, `gateway/request_path.py` sends no post to a
 paid provider, `judges/terms.py` and the teacher call no model on another machine).
 
 A line counts if it contains a date, which can be compared with a letter or an e-mail. A program

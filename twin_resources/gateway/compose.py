@@ -1,6 +1,6 @@
 """Compose one answer: the opening, the prose that a model writes below it, its price, its trace.
 
-`stages/` decides what to answer; LiteLLM's router calls the models.
+`request_path.py` decides what to answer; LiteLLM's router calls the models.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.admission import AdmissionControl
 from twin_resources.gateway.api.key_limits import KeyRequestCounter
 from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S, RETRIES
-from twin_resources.gateway.exchange.answer_call import AnswerCall
 from twin_resources.gateway.exchange.answer_ending import ProseFilter
-from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.exchange.exchange import AnswerCall, RequestRecord
 from twin_resources.gateway.hooks.canary_watch import TIMEOUT_S, CanaryWatch
 from twin_resources.gateway.hooks.failed_calls import refusal_for_error
 from twin_resources.gateway.hooks.prefetch import PrefetchStream
 from twin_resources.gateway.hooks.trace_logger import TraceLogger
 from twin_resources.gateway.request.request_body import ChatRequest
-from twin_resources.gateway.stages.request_path import RequestPath
+from twin_resources.gateway.request_path import RequestPath
 from twin_resources.registry.route_names import PAID
 
 # For a paid model or an older version, whose speed the stable version's window does not measure.
@@ -94,7 +93,7 @@ class Composer:
     async def _read_fixed(self, record: RequestRecord, started_at: float) -> AsyncGenerator[str]:
         """Yield an answer that no model writes: quotations, the front desk, a refused topic."""
         record.shown_text = record.prefix + record.exchange.fixed_answer
-        record.cost.begin(started_at=started_at)
+        record.begin(started_at=started_at)
         record.end(0)
         self.tracer.log(record)
         yield record.shown_text
@@ -105,8 +104,8 @@ class Composer:
             with self.admission.admit_to_server(record.decision.server_key):
                 yield
         finally:
-            if record.cost.paid_call is not None and not record.is_sent:
-                record.cost.paid_call.settle_unsent()
+            if record.paid_call is not None and not record.is_sent:
+                record.paid_call.settle_unsent()
 
     async def _prepare(self, request: ChatRequest, key: Key) -> RequestRecord:
         """Run the stages, and reserve the maximum cost if the paid model is to write.
@@ -118,7 +117,7 @@ class Composer:
             if self.budget is None or record.decision.server_key != PAID or record.is_fixed:
                 return record
             try:
-                record.cost.paid_call = await self.budget.reserve(
+                record.paid_call = await self.budget.reserve(
                     key,
                     request.author,
                     record.exchange.messages,
@@ -146,7 +145,7 @@ class Composer:
         """Yield the opening and the prose of an answer, and record its end, whatever it is."""
         prose, above = ProseFilter(record), record.prefix
         error_name, first_token_ns = READER_LEFT, None
-        record.cost.begin()
+        record.begin()
         try:
             if record.chat_request.stream and above:
                 record.is_opened = True
@@ -160,7 +159,10 @@ class Composer:
                         yield text
             error_name = ""
             if first_token_ns is None:
-                record.record_unsupported_prose()
+                sentences = record.prose_note.supported_sentences
+                if sentences is not None:  # too few of them are supported
+                    record.record_as_quotation(sentences.describe_loss())
+                    record.shown_text = record.exchange.opening.text
                 if above and not record.is_opened:
                     yield above
         except Exception as error:
@@ -177,14 +179,14 @@ class Composer:
                 prose.close()
             if error_name == READER_LEFT and record.is_opened and not record.has_prose:
                 record.record_missing_prose(DISCONNECT_NOTE)
-            if record.cost.paid_call is not None and record.is_sent:  # settles it if nothing has
-                is_ended = not error_name and record.replaced_decision is None
-                paid_call = record.cost.paid_call
+            if record.paid_call is not None and record.is_sent:  # settles it if nothing has
+                is_ended = not error_name and not record.is_fallback
+                paid_call = record.paid_call
                 paid_call.settle_empty() if is_ended else paid_call.settle_interrupted()
             record.shown_text = (
                 prose.shown_text or record.shown_text or (above if record.is_opened else "")
             )
-            record.end(record.usage.get("total", 0), paid_usd=_paid_usd(record))
+            record.end(record.usage.get("total", 0))
             self.tracer.log(
                 record,
                 first_token_ns=first_token_ns if record.chat_request.stream else None,
@@ -225,13 +227,13 @@ class Composer:
                             separator = ""
                 return
             except Exception as error:
-                if record.cost.paid_call is not None:
-                    record.cost.paid_call.settle_failed(error)
-                fallback, route = record.fallback, record.decision.route
-                is_replaced = record.replaced_decision is not None
-                can_continue = not (record.has_prose and record.chat_request.response_format)
-                can_repeat = stream is not None and record.can_restart and not has_broken_off
-                if can_continue and fallback is not None and not is_replaced:
+                if record.paid_call is not None:
+                    record.paid_call.settle_failed(error)
+                fallback, route = record.exchange.fallback, record.decision.route
+                can_continue = not (record.has_prose and record.is_json)
+                # A second attempt is free on a server of this home.
+                is_free = record.paid_call is None and not record.decision.is_elsewhere
+                if can_continue and fallback is not None and not record.is_fallback:
                     how = (
                         f"broke off: answered again by {fallback.decision.route}"
                         if stream is not None
@@ -239,8 +241,9 @@ class Composer:
                         f"{fallback.decision.route}"
                     )
                     record.record_fallback(f"{route} {how}")
-                elif can_continue and can_repeat:
-                    record.record_restart()
+                elif can_continue and stream is not None and is_free and not has_broken_off:
+                    record.restart_count += 1
+                    record.degraded = (*record.degraded, f"{route} broke off: answered again")
                 else:
                     if record.replaced_decision is not None and not record.has_prose:
                         note = f"{record.replaced_decision.route} failed, and so did {route}"
@@ -257,18 +260,18 @@ class Composer:
 
     async def _call_model(self, record: RequestRecord, *, has_broken_off: bool) -> Any:
         """Call the version that answers, and return LiteLLM's stream."""
-        fallback, sampling = record.fallback, dict(record.exchange.sampling)
+        fallback, sampling = record.exchange.fallback, dict(record.exchange.sampling)
         messages, decision, paid_call = record.exchange.messages, record.decision, None
         retries, timeout_s = RETRIES, REQUEST_TIMEOUT_S
         response_format = record.chat_request.response_format
-        if fallback is not None and record.replaced_decision is not None:
+        if fallback is not None and record.is_fallback:
             messages, sampling["max_tokens"] = fallback.messages, fallback.max_tokens
         elif fallback is not None:
             retries = 0  # the reader would wait for the retries
             if not decision.is_elsewhere:  # a large model may be slow, and its speed is unknown
                 timeout_s = TIMEOUT_S if decision.route == "canary" else ROUTED_TIMEOUT_S
-        if record.replaced_decision is None and record.cost.paid_call is not None:
-            paid_call, retries = record.cost.paid_call, 0  # the provider would charge for each
+        if not record.is_fallback and record.paid_call is not None:
+            paid_call, retries = record.paid_call, 0  # the provider would charge for each
         record.is_sent = True
         stream = await self.find_router().acompletion(
             model=decision.server_key,
@@ -291,13 +294,6 @@ def _count(paid_call: PaidCall, chunk: Any) -> None:
             paid_call.record_text(choice.delta.content)
     if getattr(chunk, "usage", None):
         paid_call.settle_answer(chunk.usage)
-
-
-def _paid_usd(record: RequestRecord) -> float | None:
-    """Return the price of a paid answer in US dollars, or None if a local model answered."""
-    if record.cost.paid_call is None or record.decision.server_key != PAID:
-        return None
-    return record.cost.paid_call.usd
 
 
 def token_counts(usage: Any) -> dict[str, int]:

@@ -20,8 +20,7 @@ from litellm.types.utils import Delta, ModelResponse, ModelResponseStream, Strea
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.recent_responses import MESSAGE_PREFIX, RESPONSE_PREFIX
 from twin_resources.gateway.compose import Composer
-from twin_resources.gateway.exchange.answer_call import AnswerCall, current_call
-from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.exchange.exchange import AnswerCall, RequestRecord, current_call
 from twin_resources.gateway.request.request_body import ADMITTED_KEY, ALLOWED_KEYS, read_question
 
 # A stream whose next chunk is already there never yields to the event loop, so a disconnect was
@@ -55,9 +54,9 @@ class TwinProvider(CustomLLM):
         record = _record(call)
         choice: Any = model_response.choices[0]
         choice.message.content, choice.finish_reason = text, record.finish_reason
-        if record.quotes:
+        if record.exchange.quotes:
             choice.message.annotations = record.citations
-        model_response.id = record.completion_id
+        model_response.id = f"chatcmpl-{record.trace_id}"
         model_response.usage = _usage(record)  # pyright: ignore[reportAttributeAccessIssue]
         return model_response
 
@@ -79,7 +78,7 @@ class TwinProvider(CustomLLM):
                     await asyncio.sleep(0)
                     last_yield = clock()
         record = _record(call)
-        if record.quotes:  # for the events of the Responses API
+        if record.exchange.quotes:  # for the events of the Responses API
             annotations: Any = record.citations
             yield _chunk(record, Delta(content="", annotations=annotations))
         usage_chunk = _chunk(record, Delta())  # LiteLLM drops one after the finish reason
@@ -142,7 +141,7 @@ class ResponseFields(CustomLogger):
                     _add_twin_field(held_event, call.record)
                     if hasattr(choice, "text"):
                         choice.text = choice.text or ""  # clients join the texts of all chunks
-                    elif call.record.quotes:
+                    elif call.record.exchange.quotes:
                         choice.delta.annotations = call.record.citations
                 yield held_event
             events.clear()
@@ -192,7 +191,7 @@ def _chunk(
 ) -> ModelResponseStream:
     choice = StreamingChoices(delta=delta, finish_reason=finish_reason)
     model = record.chat_request.model
-    return ModelResponseStream(id=record.completion_id, model=model, choices=[choice])
+    return ModelResponseStream(id=f"chatcmpl-{record.trace_id}", model=model, choices=[choice])
 
 
 def _add_twin_field(response: Any, record: RequestRecord) -> Any:

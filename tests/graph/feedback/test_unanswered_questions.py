@@ -211,7 +211,10 @@ async def test_a_quoted_passage_and_a_declined_subject_reach_the_next_reader_unt
 
     async def answer(question: str) -> tuple[str, str]:
         record = await prepare(path, question, model=f"twin/{MARA}")
-        return record.fixed_text.front_desk, record.opening.text or record.fixed_text.text
+        return (
+            record.exchange.fixed_text.front_desk,
+            record.exchange.opening.text or record.exchange.fixed_text.text,
+        )
 
     assert passage in (await answer("Which books would you recommend on clock repair?"))[1]
     declined = "Mara Lindqvist does not answer this question here."

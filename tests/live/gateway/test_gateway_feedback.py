@@ -22,7 +22,7 @@ from tests.json_examples import read_json_example, shape
 from tests.live.gateway.feedback_load import FeedbackLoad, feedback_load, wait_for_votes
 from tests.live.gateway.stack import Stack, stop_process
 from twin_resources.errors import TwinError
-from twin_resources.gateway.hooks.automatic_scores import (
+from twin_resources.gateway.hooks.trace_logger import (
     COST,
     LATENCY,
     QUOTATIONS,

@@ -17,10 +17,13 @@ from twin_resources.gateway.api.admission import AdmissionControl
 from twin_resources.gateway.api.key_limits import KeyRequestCounter
 from twin_resources.gateway.compose import Composer
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.costs.answer_cost import AnswerCost
-from twin_resources.gateway.exchange.answer_call import AnswerCall
-from twin_resources.gateway.exchange.exchange import AnswerParts, Exchange, Fallback, FixedText
-from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.exchange.exchange import (
+    AnswerCall,
+    Exchange,
+    Fallback,
+    FixedText,
+    RequestRecord,
+)
 from twin_resources.gateway.hooks.canary_watch import CanaryWatch
 from twin_resources.gateway.passage_finder import PassageFinder
 from twin_resources.gateway.request.request_body import (
@@ -29,9 +32,9 @@ from twin_resources.gateway.request.request_body import (
     admit_body,
     read_question,
 )
+from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
-from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.models.quotes.answer_text import AnswerOpening
 from twin_resources.models.retrieval.retrieval import Passage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
@@ -185,7 +188,7 @@ def create_record(
     exchange = create_exchange(
         body=body,
         author=author,
-        answer_parts=AnswerParts(opening=AnswerOpening(opening)),
+        opening=AnswerOpening(opening),
         fixed_text=FixedText(guard_refusal=withheld),
         fallback=fallback,
     )
@@ -193,7 +196,7 @@ def create_record(
     exchange = replace(exchange, sampling=sampling)
     decision = RouteDecision("base", "base", "", "", "base", 1.0)
     answer_form = "quote_and_voice" if opening else "voice"
-    return RequestRecord(exchange, AnswerCost(0.1, None), decision, answer_form)
+    return RequestRecord(exchange, decision, answer_form, 0.1)
 
 
 class FakeRouter:

@@ -34,7 +34,7 @@ from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ProseRelease
-from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.exchange.exchange import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest, read_question
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.routing.snapshot import Snapshot
@@ -207,7 +207,7 @@ async def _compute_outcome(home: Settings, case: Case) -> dict[str, Any]:
 def _describe(prepared: RequestRecord) -> dict[str, Any]:
     """Return the outcome without empty fields and without a propensity of 1."""
     decision = prepared.decision
-    routing, fallback = prepared.exchange.decision.routing_note, prepared.fallback
+    routing, fallback = prepared.exchange.decision.routing_note, prepared.exchange.fallback
     outcome = {
         "route": decision.route,
         "server": decision.server_key,
@@ -217,8 +217,8 @@ def _describe(prepared: RequestRecord) -> dict[str, Any]:
         "marks": [name for name in FLAG_FIELDS if getattr(decision, name)],
         "degraded": prepared.degraded,
         "template": prepared.template.removeprefix(DEFAULT_TEMPLATE.hash),
-        "meter": prepared.cost.meter is not None,
-        "provider": prepared.provider,
+        "meter": prepared.meter is not None,
+        "provider": prepared.exchange.provider,
         "fixed": bool(prepared.exchange.fixed_answer),
         "fallback": [fallback.decision.route, fallback.template.removeprefix(DEFAULT_TEMPLATE.hash)]
         if fallback

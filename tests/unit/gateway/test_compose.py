@@ -20,9 +20,12 @@ from twin_resources.access.keys import Key, KeyLimits, open_key_store
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.compose import DISCONNECT_NOTE, READER_LEFT
 from twin_resources.gateway.costs.cost import ThroughputMeter
-from twin_resources.gateway.exchange.answer_call import AnswerCall
-from twin_resources.gateway.exchange.exchange import Fallback, FixedText
-from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.exchange.exchange import (
+    AnswerCall,
+    Fallback,
+    FixedText,
+    RequestRecord,
+)
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.settings import Settings
 
@@ -59,7 +62,7 @@ async def test_the_opening_is_sent_before_the_model_is_called() -> None:
     assert (await anext(answer), router.calls) == (QUOTATION, [])
     assert [piece async for piece in answer] == [f"{HEADING}So."]
     assert record.shown_text == "So.", "the trace contains the prose, which the loop judges"
-    assert (record.usage["total"], record.cost.is_ended) == (7, True)
+    assert (record.usage["total"], record.is_ended) == (7, True)
 
 
 async def test_a_whole_answer_is_read_as_a_stream_below_its_opening() -> None:
@@ -135,7 +138,7 @@ async def test_a_reader_who_leaves_ends_the_model_and_is_traced(
     tracer: Any = composer.tracer
     [(shown, error)] = tracer.answers
     assert (shown.strip()[: len(traced[0])], error) == traced
-    assert (record.degraded, record.cost.is_ended) == (notes, True)
+    assert (record.degraded, record.is_ended) == (notes, True)
     assert router.closed_count
     assert list(composer.admission.counts._local_table) == [], "its place is free again"
 
@@ -253,7 +256,7 @@ class FakeCall:
 async def test_a_paid_call_is_settled_once_whatever_happens(answers: Any, first: str) -> None:
     record, paid_call = create_record(), FakeCall()
     call: Any = paid_call
-    record.cost.paid_call = call
+    record.paid_call = call
     composer = create_composer(record, FakeRouter(*(answers or ())))
     if answers is None:
         composer.admission.max_per_server = 0

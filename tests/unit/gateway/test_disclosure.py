@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from twin_resources.authors import Author
-from twin_resources.gateway.exchange.disclosure import AnswerKind, Writer, get_disclosure
+from twin_resources.gateway.exchange.exchange import ShownForm, Writer, get_disclosure
 
 ANN = Author("ann", "Ann Bell")
 
@@ -27,13 +27,13 @@ ANN = Author("ann", "Ann Bell")
     ],
 )
 def test_each_kind_of_writer_has_its_own_disclosure(
-    writer: Writer, shown_posts: bool, answer: AnswerKind, expected: str
+    writer: Writer, shown_posts: bool, answer: ShownForm, expected: str
 ) -> None:
     assert expected in get_disclosure(ANN, writer=writer, has_passages=shown_posts, answer=answer)
 
 
 def test_only_tuned_prose_is_described_as_trained_on_the_posts() -> None:
-    for writer, shown, answer in product(get_args(Writer), (True, False), get_args(AnswerKind)):
+    for writer, shown, answer in product(get_args(Writer), (True, False), get_args(ShownForm)):
         text = get_disclosure(ANN, writer=writer, has_passages=shown, answer=answer)
         says_trained = "language model trained on Ann Bell's posts" in text
         assert says_trained == (writer == "tuned" and answer in {"voice", "quote_and_voice"})

@@ -20,12 +20,12 @@ from twin_resources.gateway.api.feedback import (
     read_feedback,
     store_feedback,
 )
-from twin_resources.gateway.exchange.exchange import AnswerParts, RetrievedPassages
-from twin_resources.gateway.hooks.automatic_scores import (
+from twin_resources.gateway.hooks.trace_logger import (
     automatic_scores,
     extract_passages,
     lexical_support,
 )
+from twin_resources.gateway.passage_finder import RetrievedPassages
 from twin_resources.models.quotes.answer_text import AnswerOpening, render_prose_label
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
@@ -211,21 +211,17 @@ def test_prose_is_scored_for_support_and_quotations_are_not(
     form: Any, answer: str, support: float | None
 ) -> None:
     record = create_record(opening=QUOTATION)
+    content = f"From my posts:\n\n[1] On oil\nOil sparingly.\n\n{DEFAULT_TEMPLATE.question}"
     exchange = replace(
         record.exchange,
         retrieved_passages=RetrievedPassages((PASSAGE,)),
-        answer_parts=AnswerParts(
-            form=form, opening=AnswerOpening(QUOTATION), cited_passages=(PASSAGE,)
-        ),
-    )
-    record = replace(record, exchange=exchange, answer_form=form)
-    content = f"From my posts:\n\n[1] On oil\nOil sparingly.\n\n{DEFAULT_TEMPLATE.question}"
-    scores = automatic_scores(
-        record,
-        answer=answer,
+        form=form,
+        opening=AnswerOpening(QUOTATION),
+        cited_passages=(PASSAGE,),
         messages=[{"role": "user", "content": content.format(question="Which oil?")}],
-        latency_s=1.0,
     )
+    record = replace(record, exchange=exchange, answer_form=form, shown_text=answer, seconds=1.0)
+    scores = automatic_scores(record)
     values = {score.name: score.value for score in scores}
     assert values["latency_s"] == 1.0
     assert values.get("support") == (None if support is None else pytest.approx(support))

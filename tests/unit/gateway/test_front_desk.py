@@ -51,7 +51,7 @@ from twin_resources.gateway.front_desk.message_kinds import (
 )
 from twin_resources.gateway.front_desk.message_vectors import embed_message
 from twin_resources.gateway.front_desk.rewriting_requests import classify_talk_message
-from twin_resources.gateway.hooks.tracing import span_attributes
+from twin_resources.gateway.hooks.trace_logger import span_attributes
 from twin_resources.models.quotes.quoter import QuoteResult
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
@@ -217,11 +217,11 @@ async def test_danger_gets_help_lines_and_no_quotation(home: Settings) -> None:
     text = prepared.exchange.fixed_answer
     assert "988" in text
     assert prepared.is_fixed
-    assert (retriever.questions, prepared.sources, prepared.notice) == ([], (), "")
+    assert (retriever.questions, prepared.exchange.sources, prepared.notice) == ([], (), "")
     twin = prepared.twin_field()
     assert (twin["front_desk"], twin["version"], twin["route"]) == ("danger", *[FRONT_DESK] * 2)
     assert "fixed text from this program" in twin["disclosure"]
-    attributes = span_attributes(prepared, messages=[], answer=text, usage={}, model_parameters={})
+    attributes = span_attributes(prepared)
     assert prepared.trace_metadata()["twin.front_desk"] == "danger"
     assert "twin.front_desk" in str(attributes)
 
@@ -241,7 +241,7 @@ async def test_drafts_get_only_danger_and_programs_bypass_the_front_desk(
     home: Settings, message: str, fields: dict[str, Any], expected: str
 ) -> None:
     prepared = await prepare(create_path(home, FakeRetriever(find_passage)), message, **fields)
-    fixed_text = prepared.fixed_text
+    fixed_text = prepared.exchange.fixed_text
     assert (fixed_text.front_desk, fixed_text.guard_refusal) == (expected, "")
     assert bool(prepared.exchange.fixed_answer) is bool(expected)
 
@@ -271,10 +271,10 @@ async def test_the_front_desk_speaks_after_the_search(
     quotes = (FIRST,) if score >= 0.3 else ()
     path = create_quoting_path(home, QuoteResult(quotes, score, 0.3), answer="quote")
     prepared = await prepare(path, message)
-    assert prepared.fixed_text.front_desk == expected
-    assert bool(prepared.quotes) is not bool(expected)
+    assert prepared.exchange.fixed_text.front_desk == expected
+    assert bool(prepared.exchange.quotes) is not bool(expected)
     if expected:
-        assert (prepared.decision.version, prepared.sources) == (FRONT_DESK, ())
+        assert (prepared.decision.version, prepared.exchange.sources) == (FRONT_DESK, ())
     if expected == "ability":
         assert "“Post 1”" in prepared.exchange.fixed_answer
     off = replace(prepared.author, front_desk=read_front_desk({expected or "identity": ""}))
@@ -322,7 +322,7 @@ async def test_the_conversation_itself_answers_what_is_asked_about_it(home: Sett
         "1. “Which oil?”  \n   One drop. No more. — [On oil](https://x/1), 2024-05-01\n"
         "2. “And the case?”"
     )
-    assert prepared.fixed_text.front_desk == "talk"
+    assert prepared.exchange.fixed_text.front_desk == "talk"
     path = create_quoting_path(home, answer="quote")
     rewritten = await prepare(path, *turns[:2], "in German please")
     assert rewritten.fixed_text.front_desk == "rewriting"
@@ -339,8 +339,8 @@ async def test_a_possible_question_about_identity_gets_a_notice_and_the_posts(
 ) -> None:
     path = create_quoting_path(home, answer="quote")
     prepared = await prepare(path, "Would you let a machine write your posts?")
-    assert (prepared.fixed_text.text, prepared.fixed_text.front_desk) == ("", "")
-    assert prepared.quotes
+    assert (prepared.exchange.fixed_text.text, prepared.exchange.fixed_text.front_desk) == ("", "")
+    assert prepared.exchange.quotes
     assert prepared.notice.startswith("ⓘ Ann is not writing here. ")
 
 

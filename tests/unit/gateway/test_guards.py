@@ -200,7 +200,7 @@ async def test_a_passage_with_an_injection_is_left_out(home: Settings) -> None:
     prepared = await prepare(
         create_path(home, FakeRetriever(lambda: FakeRetrieval((PASSAGE, injection, secret))))
     )
-    assert [source.chunk_id for source in prepared.sources] == ["c1", "c3"]
+    assert [source.chunk_id for source in prepared.exchange.sources] == ["c1", "c3"]
     assert "Ring me, [e-mail]." in prepared.exchange.messages[-1]["content"]
 
 

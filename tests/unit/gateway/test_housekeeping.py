@@ -88,7 +88,7 @@ async def test_a_forced_schema_is_followed(
         }
     path = create_path(home, FakeRetriever(find_passage))
     prepared = await prepare(path, question, response_format=response_format)
-    assert prepared.fixed_text.front_desk == HOUSEKEEPING
+    assert prepared.exchange.fixed_text.front_desk == HOUSEKEEPING
     document = json.loads(prepared.exchange.fixed_answer)
     assert document.keys() == expected.keys()
     assert all(str(document[key]).startswith(str(value)) for key, value in expected.items())
@@ -121,5 +121,8 @@ async def test_a_task_is_answered_without_retrieval(home: Settings) -> None:
     )
     assert json.loads(prepared.exchange.fixed_answer) == {"title": TITLE}
     assert retriever.questions == []
-    assert (prepared.decision.route, prepared.fixed_text.front_desk) == ("front_desk", HOUSEKEEPING)
+    assert (prepared.decision.route, prepared.exchange.fixed_text.front_desk) == (
+        "front_desk",
+        HOUSEKEEPING,
+    )
     assert prepared.prefix == "", "the program parses the whole answer"

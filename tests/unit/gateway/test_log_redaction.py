@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.gateway.exchanges import KEY
 from twin_resources.access.refusals import RefusedError
-from twin_resources.gateway.exchange.answer_call import AnswerCall, current_call
+from twin_resources.gateway.exchange.exchange import AnswerCall, current_call
 from twin_resources.gateway.runtime.log_redaction import LOGGERS, remove_exception_text
 
 PROMPT = "How much oil does a clock need?"

@@ -20,9 +20,9 @@ from tests.unit.gateway.exchanges import (
 from tests.unit.gateway.routing.labeled_questions import PAID, fitted_policy, sample_questions
 from twin_resources.authors import Author, write_author
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.exchange.exchange import RequestRecord
+from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.routing.question_routing import QuestionRouter
-from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.policy import AuthorPolicy, Policy
 from twin_resources.router.policy_file import RoutingPolicy, policy_path, write_routing_policy
 from twin_resources.settings import Settings
@@ -73,8 +73,8 @@ async def test_a_hard_question_is_routed_to_the_paid_model(
     prepared = await prepare(create_routed_path(home, policy, HARD))
     assert (prepared.decision.server_key, prepared.decision.route) == ("paid", "routed:paid")
     assert prepared.degraded == ()
-    prepared.cost.begin()
-    prepared.end(1000, paid_usd=0.002)
+    prepared.begin()
+    prepared.end(1000)
     metadata = prepared.trace_metadata()
     assert "threshold" in metadata["twin.routing"]
     assert float(metadata["twin.gain"]) > 0.3
@@ -87,7 +87,7 @@ async def test_an_easy_question_is_kept_and_the_paid_price_is_recorded(
 ) -> None:
     prepared = await prepare(create_routed_path(home, policy, EASY))
     assert prepared.decision.route == "stable"
-    prepared.cost.begin()
+    prepared.begin()
     prepared.end(1000)
     metadata = prepared.trace_metadata()
     assert metadata["twin.other"] == "paid"

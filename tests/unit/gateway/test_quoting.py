@@ -27,8 +27,7 @@ from twin_resources.authors.answer_forms import (
 )
 from twin_resources.authors.front_desk_settings import read_front_desk
 from twin_resources.gateway.exchange.supported_prose import NOT_JUDGED
-from twin_resources.gateway.stages.answer_form import UNCHECKED
-from twin_resources.gateway.stages.request_path import RequestPath
+from twin_resources.gateway.request_path import UNCHECKED, RequestPath
 from twin_resources.models.quotes.answer_text import PROSE_MARK, extract_prose
 from twin_resources.models.quotes.quoter import Quote, QuoteResult
 from twin_resources.models.retrieval.retrieval import Passage
@@ -92,7 +91,7 @@ async def test_a_question_in_another_language_is_answered_in_that_language(home:
     )
     assert prepared.exchange.fixed_answer.startswith("Die Beiträge von Ann sind auf Englisch, ")
     assert "Post 1" in prepared.exchange.fixed_answer
-    assert prepared.quotes == ()
+    assert prepared.exchange.quotes == ()
 
 
 async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> None:
@@ -143,12 +142,12 @@ async def test_an_answer_of_quotations_calls_no_model(home: Settings) -> None:
     assert prepared.is_fixed
     # A vote on this answer counts for no model.
     assert (prepared.decision.version, prepared.decision.checkpoint) == ("quotes", "")
-    assert [source.chunk_id for source in prepared.sources] == ["c2"]
-    assert prepared.cost.meter is None
-    assert prepared.fallback is None
-    prepared.cost.begin()
+    assert [source.chunk_id for source in prepared.exchange.sources] == ["c2"]
+    assert prepared.meter is None
+    assert prepared.exchange.fallback is None
+    prepared.begin()
     prepared.end(100)
-    assert prepared.cost.usd == 0.0
+    assert prepared.usd == 0.0
 
 
 @pytest.mark.parametrize("answer", ["auto", "quote_and_voice"])
@@ -353,4 +352,4 @@ async def test_a_fallback_needs_released_prose(home: Settings, is_released: bool
     change_snapshot(path, policy=policy, servers=servers)
     prepared = await prepare(path)
     assert (prepared.answer_form, prepared.decision.version) == ("quote_and_voice", "v4")
-    assert (prepared.fallback is not None) is is_released
+    assert (prepared.exchange.fallback is not None) is is_released

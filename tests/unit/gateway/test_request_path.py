@@ -24,10 +24,9 @@ from tests.unit.gateway.exchanges import (
 from twin_resources.access.keys import Key
 from twin_resources.authors.answer_forms import NO_VERSION_REASON, ProseRelease
 from twin_resources.errors import TwinError
-from twin_resources.gateway.hooks.tracing import span_attributes
+from twin_resources.gateway.hooks.trace_logger import span_attributes
+from twin_resources.gateway.request_path import MAX_NOTE_CHARACTERS, RequestPath
 from twin_resources.gateway.routing.snapshot import Server
-from twin_resources.gateway.stages.prompt import MAX_NOTE_CHARACTERS
-from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.settings import Settings
 
@@ -58,43 +57,49 @@ def create_path_with_answer_model(home: Settings, base: str) -> RequestPath:
 async def test_an_answer_model_served_here_is_untuned_and_metered(home: Settings) -> None:
     prepared = await prepare(create_path_with_answer_model(home, "Qwen/Large"))
     decision = prepared.decision
-    assert (decision.version, prepared.writer, prepared.fallback) == ("v3", "untuned", None)
+    assert (decision.version, prepared.writer, prepared.exchange.fallback) == (
+        "v3",
+        "untuned",
+        None,
+    )
     assert "not trained on them" in prepared.twin_field()["disclosure"]
-    assert prepared.cost.meter is not None
+    assert prepared.meter is not None
 
 
 async def test_only_the_fallback_of_an_answer_model_elsewhere_is_metered(home: Settings) -> None:
     path = create_path_with_answer_model(home, "http://127.0.0.1:9/v1#large")
     prepared = await prepare(path)
     decision = prepared.decision
-    assert (decision.version, prepared.writer, prepared.cost.meter) == ("v3", "untuned", None)
-    assert prepared.provider == "", "an address of this machine is not a provider"
-    prepared.cost.begin()
-    assert prepared.fallback is not None
-    fallback = prepared.fallback.decision
+    assert (decision.version, prepared.writer, prepared.meter) == ("v3", "untuned", None)
+    assert prepared.exchange.provider == "", "an address of this machine is not a provider"
+    prepared.begin()
+    assert prepared.exchange.fallback is not None
+    fallback = prepared.exchange.fallback.decision
     assert (fallback.version, fallback.route) == ("base", "base")
     prepared.record_fallback("stable failed: answered by base")
     time.sleep(0.05)
     prepared.end(120)
-    assert (prepared.decision.version, prepared.cost.meter) == ("base", path.meters["base"])
+    assert (prepared.decision.version, prepared.meter) == ("base", path.meters["base"])
     assert 0.05 <= path.meters["base"].busy_seconds < 60, "the seconds of this request only"
-    assert (prepared.cost.usd or 0) > 0
+    assert (prepared.usd or 0) > 0
     unmetered = await prepare(path)
-    unmetered.cost.begin()
+    unmetered.begin()
     unmetered.end(120)
-    assert unmetered.cost.usd is None, "the price of an external server is unknown"
+    assert unmetered.usd is None, "the price of an external server is unknown"
 
 
 async def test_an_answer_model_of_a_provider_gets_no_private_text(home: Settings) -> None:
     path = create_path_with_answer_model(home, "https://models.example/v1#large")
     prepared = await prepare(path, "Which oil? I am jo@clocks.io")
     exchange = prepared.exchange
-    assert (prepared.provider, exchange.provider_parts) == ("https://models.example/v1", "question")
+    assert (exchange.provider, exchange.provider_parts) == ("https://models.example/v1", "question")
     prompt = str(exchange.messages)
     assert "jo@clocks.io" not in prompt
     assert "Oil sparingly." not in prompt, "without consent no post is sent"
-    assert prepared.fallback is not None
-    assert "Oil sparingly." in str(prepared.fallback.messages), "the fallback is served here"
+    assert prepared.exchange.fallback is not None
+    assert "Oil sparingly." in str(prepared.exchange.fallback.messages), (
+        "the fallback is served here"
+    )
     change_snapshot(path, authors={"ann": replace(ANN, paid=False)})
     assert (await prepare(path)).decision.server_key == "base"
     change_snapshot(path, policy=policy_with_stable())
@@ -103,7 +108,7 @@ async def test_an_answer_model_of_a_provider_gets_no_private_text(home: Settings
 
 async def test_the_answer_and_the_trace_report_sources_version_and_cost(home: Settings) -> None:
     prepared = await prepare(create_path(home, FakeRetriever(find_passage)))
-    prepared.cost.begin()
+    prepared.begin()
     prepared.end(120)
     prepared.end(999)
     twin = prepared.twin_field()
@@ -128,14 +133,13 @@ async def test_the_answer_and_the_trace_report_sources_version_and_cost(home: Se
     assert (twin["version"], twin["route"], twin["degraded"]) == ("v3", "stable", "")
     assert twin["cost_usd"] > 0
     assert "trained on" in twin["disclosure"]
-    assert prepared.cost.meter is not None
-    assert prepared.cost.meter.tokens == 120
+    assert prepared.meter is not None
+    assert prepared.meter.tokens == 120
     headers = prepared.headers()
     mark = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
     assert headers == {
         "x-twin-trace-id": twin["trace_id"], "x-twin-digital-source-type": mark,
     }  # fmt: skip
-    assert prepared.traceparent == f"00-{twin['trace_id']}-{prepared.span_id}-01"
     metadata = prepared.trace_metadata()
     assert {
         "twin.author", "twin.version", "twin.checkpoint", "twin.route", "twin.propensity",
@@ -246,7 +250,7 @@ async def test_an_accepted_system_message_is_marked_in_the_prompt(home: Settings
     assert "brief" not in prepared.exchange.messages[0]["content"]
     note = "A note from the reader's program:\n> Be brief.\n> Be kind."
     assert prepared.exchange.messages[-1]["content"].endswith(f"\n\n{note}\n\nQuestion: {question}")
-    assert prepared.ignored == prepared.degraded == ()
+    assert prepared.exchange.ignored == prepared.degraded == ()
     turns[0]["content"] = "x" * (MAX_NOTE_CHARACTERS + 1)
     prepared = await prepare(path, messages=turns)
     assert prepared.degraded == ("the system message was truncated to 1,000 characters",)
@@ -261,7 +265,7 @@ async def test_only_a_sites_key_may_name_its_readers(home: Settings) -> None:
         turns = [{"role": "user", "content": "Which oil?"}]
         body = {"model": "twin/ann", "messages": turns} | fields
         prepared = await path.prepare(read_chat(body), key, today=DAY)
-        return prepared.exchange.key.reader, prepared.ignored
+        return prepared.exchange.key.reader, prepared.exchange.ignored
 
     eve, unnamed = await prepare_for(site, user="eve"), await prepare_for(site)
     assert eve == (site.hash_reader_name("eve"), ())
@@ -278,9 +282,7 @@ async def test_the_turns_of_one_conversation_share_a_session(home: Settings) -> 
 
     async def find_session(*turns: str) -> object:
         prepared = await prepare(path, *turns)
-        attributes = span_attributes(
-            prepared, messages=(), answer="A.", usage={}, model_parameters={}, environment="staging"
-        )
+        attributes = span_attributes(prepared, environment="staging")
         assert attributes["langfuse.environment"] == "staging"
         return attributes["session.id"]
 
@@ -291,14 +293,9 @@ async def test_the_turns_of_one_conversation_share_a_session(home: Settings) -> 
 
 async def test_a_span_has_only_the_documented_attributes(home: Settings) -> None:
     prepared = await prepare(create_path(home, FakeRetriever(find_passage)))
-    attributes = span_attributes(
-        prepared,
-        messages=prepared.exchange.messages,
-        answer="Use little.",
-        usage={"input": 5, "output": 2, "total": 7},
-        model_parameters={"temperature": 0},
-        error="",
-    )
+    prepared.shown_text = "Use little."
+    prepared.usage = {"input": 5, "output": 2, "total": 7}
+    attributes = span_attributes(prepared)
     prefixes = ("langfuse.observation.", "langfuse.trace.", "langfuse.internal.")
     other_names = {name for name in attributes if not name.startswith(prefixes)}
     assert other_names == {"langfuse.version", "langfuse.release", "user.id", "session.id"}

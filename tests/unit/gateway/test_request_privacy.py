@@ -23,9 +23,9 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.pausing import pause_author, resume_author
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.hooks.tracing import span_attributes
+from twin_resources.gateway.hooks.trace_logger import span_attributes
 from twin_resources.gateway.request.request_body import read_question
-from twin_resources.gateway.stages.outbound_redaction import NO_CONSENT
+from twin_resources.gateway.request_path import NO_CONSENT
 from twin_resources.models.quotes.answer_text import NOTICE_PREFIX, extract_prose
 from twin_resources.models.quotes.quoter import QuoteResult
 from twin_resources.settings import Settings
@@ -145,13 +145,8 @@ async def test_positions_of_quotations_include_the_disclosure_above_them(home: S
 
 async def test_a_span_has_no_personal_data_although_the_model_gets_it(home: Settings) -> None:
     prepared = await prepare(create_path(home, FakeRetriever(find_passage)), messages=TURNS)
-    attributes = span_attributes(
-        prepared,
-        messages=prepared.exchange.messages,
-        answer=f"I shall write to {MAIL}.",
-        usage={},
-        model_parameters={},
-    )
+    prepared.shown_text = f"I shall write to {MAIL}."
+    attributes = span_attributes(prepared)
     assert MAIL in str(prepared.exchange.messages)
     assert MAIL not in str(attributes)
     assert "Which oil? Write to [e-mail]." in str(attributes["langfuse.observation.input"])

@@ -23,7 +23,7 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.authors.guard_settings import Guards
-from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.exchange.exchange import RequestRecord
 from twin_resources.gateway.request.prompt_classes import STRUCTURED
 from twin_resources.gateway.request.request_body import (
     ChatRequest,

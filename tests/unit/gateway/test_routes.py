@@ -36,7 +36,7 @@ from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.routes import OPEN_ROUTES, ROUTES, RouteAllowlist
 from twin_resources.gateway.api.widget import render_widget_line
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.exchange.answer_call import current_call
+from twin_resources.gateway.exchange.exchange import current_call
 from twin_resources.gateway.passage_finder import create_passage_finder
 from twin_resources.gateway.request.request_body import MAX_BODY_BYTES
 from twin_resources.gateway.routing.snapshot import Server, Snapshot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.gateway.hooks.safety import FINDING_NAMES, find_sensitive_kinds
+from twin_resources.gateway.hooks.trace_logger import FINDING_NAMES, find_sensitive_kinds
 from twin_resources.gateway.request.prompt_classes import classify_question
 from twin_resources.privacy import KINDS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.unit.gateway.exchanges import PASSAGE, FakeRetriever, create_path, find_passage, prepare
-from twin_resources.gateway.stages import STAGES
+from twin_resources.gateway.request_path import STAGES
 from twin_resources.settings import Settings
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.gateway.exchanges import FakeRouter, compose, create_record
 from tests.unit.judges.word_vectors import embed
 from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
-from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.exchange.exchange import RequestRecord
 from twin_resources.gateway.exchange.supported_prose import ProseNote, SupportedSentenceFilter
 from twin_resources.gateway.passage_finder import PassageFinder
 from twin_resources.models.quotes.answer_text import extract_prose

@@ -11,9 +11,8 @@ import pytest
 from tests.unit.gateway.exchanges import create_exchange
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.costs.answer_cost import AnswerCost
 from twin_resources.gateway.costs.cost import ThroughputMeter
-from twin_resources.gateway.exchange.request_record import Fallback, RequestRecord
+from twin_resources.gateway.exchange.exchange import Fallback, RequestRecord
 from twin_resources.gateway.hooks.canary_watch import CanaryWatch
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Server
@@ -27,13 +26,14 @@ CANARY = RouteDecision("ann/v2", "v2", "h2", "", "canary", 0.1)
 def make_request(decision: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
     is_canary = decision.route == "canary"
     fallback = Fallback(STABLE, "t1", [], ThroughputMeter(), 77) if is_canary else None
-    cost = AnswerCost(0.02, ThroughputMeter(), seconds=seconds)
-    return RequestRecord(create_exchange(fallback=fallback), cost, decision)
+    return RequestRecord(
+        create_exchange(fallback=fallback), decision, meter=ThroughputMeter(), seconds=seconds
+    )
 
 
 def make_failed_request() -> RequestRecord:
     request = make_request(CANARY)
-    request.cost.begin()
+    request.begin()
     request.record_fallback("canary failed: answered by stable")
     return request
 

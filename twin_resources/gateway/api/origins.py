@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from twin_resources.access.keys import Keyring
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.json_answers import send_refusal
-from twin_resources.gateway.exchange.request_record import SOURCE_TYPE_HEADER, TRACE_HEADER
+from twin_resources.gateway.exchange.exchange import SOURCE_TYPE_HEADER, TRACE_HEADER
 
 _MAX_AGE_S = 7200  # the maximum in Chrome
 

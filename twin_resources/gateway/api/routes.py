@@ -39,8 +39,7 @@ from twin_resources.gateway.api.questions_page import QuestionsPage
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.widget import build_widget_response
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.exchange.answer_call import AnswerCall, current_call
-from twin_resources.gateway.exchange.request_record import TRACE_HEADER
+from twin_resources.gateway.exchange.exchange import TRACE_HEADER, AnswerCall, current_call
 from twin_resources.gateway.request.request_body import (
     API_KEYS,
     MAX_BODY_BYTES,

@@ -7,8 +7,8 @@ and what is masked `guardrails.py`.
 
 from __future__ import annotations
 
+from twin_resources.gateway.exchange.exchange import RequestRecord
 from twin_resources.gateway.exchange.guardrails import AnswerGuard
-from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.exchange.stop_criteria import ELLIPSIS, ProseTruncator
 
 
@@ -29,9 +29,11 @@ class ProseFilter:
 
     def _start_truncator(self) -> None:
         record = self._record
+        # A client that sets a limit of its own gets the text as it is.
+        is_whole = {"max_tokens", "stop"} & record.chat_request.sampling.keys() or record.is_json
         # A whole answer that reaches the limit ends with its last whole sentence.
         limit = int(record.exchange.sampling["max_tokens"]) if record.chat_request.stream else 0
-        self._truncator = ProseTruncator(limit=limit) if record.should_end_at_sentence else None
+        self._truncator = None if is_whole else ProseTruncator(limit=limit)
         self._restart_count = record.restart_count
 
     async def feed(self, text: str) -> str:
@@ -54,7 +56,8 @@ class ProseFilter:
             text = truncator.finish(cut_off=is_cut_off)
             self._ended_text += text
             if truncator.is_looping:
-                record.record_repetition()
+                note = "the model repeated itself: the answer was cut there"
+                record.degraded = (*record.degraded, note)
             if is_cut_off or truncator.is_looping:
                 # An answer that ends at a sentence counts as complete, because the client cannot
                 # request the rest and OpenAI's stream helper raises an error on `length`.

@@ -1,36 +1,63 @@
-"""The state of one request, which every stage reads and returns.
+"""One request: `Exchange` is what was decided before a model is called, `RequestRecord` the answer.
 
-Scope: the state between the request body and the prompt, and its facts for a trace.
-Out of scope: the stages (`stages/`), the answer (`request_record.py`).
+Trace ids: https://www.w3.org/TR/trace-context/
 """
 # pyright: strict
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import secrets as random_source
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from twin_resources.access.keys import Key
+from twin_resources.access.paid_budget import PaidCall
+from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
-from twin_resources.authors.answer_forms import VOICE, AnswerForm
+from twin_resources.authors.answer_forms import VOICE
 from twin_resources.authors.front_desk_settings import DeskKind
-from twin_resources.gateway.costs.cost import ThroughputMeter
+from twin_resources.gateway.costs.cost import ThroughputMeter, answer_usd
+from twin_resources.gateway.exchange.supported_prose import ProseNote
+from twin_resources.gateway.front_desk.answers import dates_text, prose_label
 from twin_resources.gateway.front_desk.message_kinds import ORDINARY, ClassifiedMessage
 from twin_resources.gateway.guards.guard_record import GuardRecord
 from twin_resources.gateway.passage_finder import RetrievedPassages
+from twin_resources.gateway.request.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.models.quotes.answer_text import AnswerOpening
+from twin_resources.models.quotes.answer_text import (
+    NOTICE_PREFIX,
+    AnswerOpening,
+    citations,
+    closest_fields,
+    format_for_trace,
+    post_fields,
+    quote_fields,
+    render_prose_label,
+)
+from twin_resources.models.serving.served_precision import parse_precision
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, Template
+from twin_resources.registry.route_names import DRAFT, PAID, QUOTES
 
 if TYPE_CHECKING:
-    from twin_resources.models.quotes.quoter import Quote
+    from twin_resources.models.quotes.quoter import Quote, QuoteResult
     from twin_resources.models.retrieval.retrieval import Passage
 
-NO_DECISION = RouteDecision("", "", "", "", "", 1.0)
+TRACE_HEADER, SOURCE_TYPE_HEADER = "x-twin-trace-id", "x-twin-digital-source-type"
+_IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_DISCLOSURE_PLACES = ("field", "first", "each")
+
+ShownForm = Literal["quote", "quote_and_voice", "voice", "not_found"]
+"""Parts of an answer; `not_found` shows only the closest passages."""
+Writer = Literal["tuned", "untuned", "paid", "fixed", "program"]
+"""Writer of an answer: a model tuned on the posts, an untuned model, a paid model, a guard
+(`fixed`) or the front desk (`program`)."""
 
 
 @dataclass(frozen=True)
@@ -75,29 +102,8 @@ class FixedText:
 
 
 @dataclass(frozen=True)
-class AnswerParts:
-    """All parts of an answer except the prose."""
-
-    form: AnswerForm | Literal["not_found"] = VOICE
-    opening: AnswerOpening = field(default_factory=AnswerOpening)
-    quotes: Sequence[Quote] = ()
-    nearest: tuple[Passage, ...] = ()
-    cited_passages: tuple[Passage, ...] = ()
-
-    @property
-    def is_fixed(self) -> bool:
-        return self.form in {"quote", "not_found"}
-
-    def sources(self, retrieved_passages: RetrievedPassages) -> tuple[Passage, ...]:
-        """Return the sources: the prompt's passages, or the quoted posts if there is no prompt."""
-        if self.form == "not_found":
-            return ()
-        return self.cited_passages if self.form == "quote" else retrieved_passages.passages
-
-
-@dataclass(frozen=True)
 class Exchange:
-    """One request, with the results of the stages so far.
+    """One request, with what was decided before a model is called (`request_path.py`).
 
     Attributes:
         chat_request: the request after guards and redaction.
@@ -111,10 +117,14 @@ class Exchange:
         fixed_text: the fixed answer that replaces an answer from the posts.
         retrieved_passages: the retrieved passages.
         has_searched_quotes: whether the search for quotations succeeded.
-        answer_parts: quotations, prose, or both.
+        form: the parts of the answer.
+        opening: the text before the generated prose, or in its place.
+        quotes, nearest, cited_passages: the quotations, the closest passages if nothing was found,
+            and the passages of the posts that the opening shows.
         unredacted_inputs: question and passages before redaction for a provider, or None if nothing
             was redacted. The fallback reads them, because it answers on this machine.
-        provider_parts: parts of the request that are shown to a provider, or empty.
+        provider, provider_parts: the provider, and the parts of the request that it is shown, or
+            empty.
         guard_records: findings of the guards.
         ignored_parameters: client parameters without effect.
         notes: deviations from the intended behavior, one clause each.
@@ -129,14 +139,19 @@ class Exchange:
     snapshot: Snapshot
     day: date
     paid_problem: str | None = None
-    decision: RouteDecision = NO_DECISION
+    decision: RouteDecision = field(default=RouteDecision("", "", "", "", "", 1.0))
     template: Template = DEFAULT_TEMPLATE
     message: ClassifiedMessage = ORDINARY
     fixed_text: FixedText = field(default_factory=FixedText)
     retrieved_passages: RetrievedPassages = field(default_factory=RetrievedPassages)
     has_searched_quotes: bool = False
-    answer_parts: AnswerParts = field(default_factory=AnswerParts)
+    form: ShownForm = VOICE
+    opening: AnswerOpening = field(default_factory=AnswerOpening)
+    quotes: Sequence[Quote] = ()
+    nearest: tuple[Passage, ...] = ()
+    cited_passages: tuple[Passage, ...] = ()
     unredacted_inputs: tuple[ChatRequest, RetrievedPassages] | None = None
+    provider: str = ""
     provider_parts: str = ""
     guard_records: tuple[GuardRecord, ...] = ()
     ignored_parameters: tuple[str, ...] = ()
@@ -152,27 +167,47 @@ class Exchange:
     @property
     def is_answered(self) -> bool:
         """Whether the answer is complete without a model."""
-        return bool(self.fixed_text.text) or self.answer_parts.is_fixed
+        return bool(self.fixed_text.text) or self.form in {"quote", "not_found"}
 
     @property
     def fixed_answer(self) -> str:
         """The fixed text or the quotations, or empty if a model answers."""
-        return self.fixed_text.text or self.answer_parts.opening.text * self.answer_parts.is_fixed
+        return self.fixed_text.text or self.opening.text * self.is_answered
+
+    @property
+    def quote_result(self) -> QuoteResult | None:
+        """Result of the search for quotations, or None if there was no search."""
+        return self.retrieved_passages.quote_result if self.has_searched_quotes else None
+
+    @property
+    def sources(self) -> tuple[Passage, ...]:
+        """The passages in the prompt, or the quoted posts if there is no prompt; best first."""
+        if self.form == "not_found":
+            return ()
+        return self.cited_passages if self.form == "quote" else self.retrieved_passages.passages
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of the client's parameters that have no effect."""
+        return tuple(sorted((*self.chat_request.ignored, *self.ignored_parameters)))
+
+    @property
+    def draft_model(self) -> str:
+        """The model name that returns unreleased prose."""
+        return f"twin/{self.chat_request.author}@{DRAFT}"
 
     def trace_facts(self) -> dict[str, str]:
         """Return the facts for a trace: names and numbers, without text of readers or posts."""
-        quote_result = self.retrieved_passages.quote_result
-        best_score = quote_result.best_score if self.has_searched_quotes and quote_result else None
         values = {
             "model": f"{self.decision.version} ({self.decision.route})"
             if self.decision.route
             else "",
             "fixed": self.fixed_text.front_desk or self.fixed_text.guard_refusal,
             "passages": str(len(self.retrieved_passages.passages) or ""),
-            "quotation": "" if best_score is None else f"{best_score:.3f}",
-            "form": self.answer_parts.form
-            if self.answer_parts.quotes or self.answer_parts.is_fixed
-            else "",
+            "quotation": _format_number(
+                self.quote_result.best_score if self.quote_result else None, ".3f"
+            ),
+            "form": self.form if self.quotes or self.form in {"quote", "not_found"} else "",
             "provider": self.provider_parts,
             "guards": ",".join(map(str, self.guard_records)),
             "notes": "; ".join(self.notes),
@@ -180,3 +215,418 @@ class Exchange:
             "fallback": self.fallback.decision.version if self.fallback else "",
         }
         return {name: value for name, value in values.items() if value}
+
+
+@dataclass
+class RequestRecord:
+    """The record of an answer, from its preparation to its end.
+
+    Attributes:
+        exchange: the request. The record's own fields contain later changes.
+        decision: the version that answers.
+        answer_form: the form of the answer.
+        usd_per_hour: price of the machine that answers.
+        meter: measures that machine's tokens per second; None if a remote machine answers.
+        paid_call: the paid call for the answer; None if no paid model is called.
+        degraded: deviations from the policy, one short clause each.
+        guard_records: findings of the guards in the question, the passages and the answer.
+        stage_log: duration and changes of each stage of the request, one line each.
+        prose_note: why prose is shown or hidden.
+        trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
+        shown_text: the answer as the reader received it, or empty if the model's text is unchanged.
+        replaced_decision: the version that the fallback replaced; None without a replacement.
+        restart_count: number of restarts after a failure, on any version.
+        is_opened: whether the stream began before the model was called.
+        is_sent: whether the model was called.
+        has_prose: whether the model has written text.
+        finish_reason: why the answer ended, as in OpenAI's API.
+        usage: the model's token counts `input`, `output` and `total`; empty if it sent none.
+        usd, other_usd, tokens_per_second, seconds: set at the end; `other_usd` is the estimated
+            cost of the model that was not chosen.
+    """
+
+    exchange: Exchange
+    decision: RouteDecision
+    answer_form: ShownForm = VOICE
+    usd_per_hour: float = 0.0
+    meter: ThroughputMeter | None = None
+    paid_call: PaidCall | None = None
+    degraded: tuple[str, ...] = ()
+    guard_records: tuple[GuardRecord, ...] = ()
+    stage_log: str = ""
+    prose_note: ProseNote = field(default_factory=ProseNote)
+    trace_id: str = field(default_factory=lambda: random_source.token_hex(16))
+    span_id: str = field(default_factory=lambda: random_source.token_hex(8))
+    shown_text: str = ""
+    replaced_decision: RouteDecision | None = None
+    restart_count: int = 0
+    is_opened: bool = False
+    is_sent: bool = False
+    has_prose: bool = False
+    finish_reason: str = "stop"
+    usage: Mapping[str, int] = field(default_factory=dict[str, int])
+    usd: float | None = None
+    other_usd: float | None = None
+    tokens_per_second: float = 0.0
+    seconds: float = 0.0
+    is_ended: bool = False
+    _started_at: float = 0.0
+
+    @property
+    def chat_request(self) -> ChatRequest:
+        return self.exchange.chat_request
+
+    @property
+    def author(self) -> Author:
+        return self.exchange.author
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether the fallback answers."""
+        return self.replaced_decision is not None
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the client requested JSON, which cannot contain a sentence of ours."""
+        return self.chat_request.response_format is not None
+
+    @property
+    def template(self) -> str:
+        """Hash of the prompt template of the version that answers."""
+        fallback = self.exchange.fallback if self.is_fallback else None
+        return fallback.template if fallback else self.exchange.template.hash
+
+    @property
+    def messages(self) -> Sequence[Mapping[str, str]]:
+        """The prompt of the version that answers."""
+        fallback = self.exchange.fallback if self.is_fallback else None
+        return fallback.messages if fallback else self.exchange.messages
+
+    def begin(self, *, started_at: float | None = None) -> None:
+        """Start the clock when the request is sent to its server.
+
+        Args:
+            started_at: arrival of the request (`time.monotonic`, seconds), if no model is called.
+        """
+        self._started_at = time.monotonic() if started_at is None else started_at
+        if self.meter is not None:
+            self.meter.begin()
+
+    def end(self, tokens: int) -> None:
+        """Compute the cost of the answer; later calls have no effect.
+
+        Args:
+            tokens: prompt and answer tokens together; 0 if the answer failed.
+        """
+        if self.is_ended:
+            return
+        self.is_ended = True
+        self.seconds = time.monotonic() - self._started_at
+        if self.meter is not None:
+            self.meter.end(tokens)
+            self.tokens_per_second = self.meter.tokens_per_second
+        note = self.exchange.decision.routing_note
+        if tokens and note is not None and note.other_model:
+            self.other_usd = note.other_usd(tokens)
+        if self.is_fixed:
+            self.usd = 0.0
+        elif tokens and self.tokens_per_second > 0:
+            self.usd = answer_usd(
+                self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
+            )
+        paid_usd = self.paid_call.usd if self.paid_call is not None else None
+        if paid_usd is not None and (paid_usd or self.decision.server_key == PAID):
+            # A paid call that failed during its answer is charged as well.
+            self.usd = (self.usd or 0.0) + paid_usd
+
+    def record_fallback(self, reason: str) -> None:
+        """Record once that the chosen version failed and the fallback answers.
+
+        Args:
+            reason: the clause for `degraded`.
+        """
+        fallback = self.exchange.fallback
+        if fallback is None or self.is_fallback:
+            return
+        if not self.is_ended:
+            if self.meter is not None:  # a remote server has no meter
+                self.meter.end(0)
+            fallback.meter.begin()
+        self.meter = fallback.meter
+        self.restart_count += 1
+        self.replaced_decision, self.decision = self.decision, fallback.decision
+        self.degraded = (*self.degraded, reason)
+
+    def record_missing_prose(self, reason: str) -> None:
+        """Record that only the opening was sent, so the answer contains only quotations."""
+        if not self.is_fixed:
+            self.record_as_quotation(reason)
+        self.degraded = (*self.degraded, reason)
+
+    def record_as_quotation(self, reason: str) -> None:
+        """Count the answer as quotations, because votes on it do not rate the prose."""
+        self.answer_form = "quote"
+        self.prose_note.hidden_reason = reason
+        self.prose_note.draft_model = self.exchange.draft_model
+        self.decision = replace(
+            self.decision, version=QUOTES, checkpoint="", route=QUOTES, propensity=1.0
+        )
+
+    @property
+    def writer(self) -> Writer:
+        """The kind of writer that answered."""
+        if self.exchange.fixed_text.front_desk:
+            return "program"
+        if self.exchange.fixed_text.guard_refusal:
+            return "fixed"
+        if self.decision.version == PAID:
+            return "paid"
+        return "tuned" if self.decision.is_tuned else "untuned"
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether no model is called: a guard or the front desk answers, or there is no prose."""
+        lacks_prose = (
+            self.answer_form in {"quote", "not_found"} and not self.prose_note.supported_sentences
+        )
+        fixed_text = self.exchange.fixed_text
+        return bool(fixed_text.guard_refusal or fixed_text.front_desk) or lacks_prose
+
+    @property
+    def prefix(self) -> str:
+        """The text sent before the generated prose or before a fixed text."""
+        has_opening = (
+            self.answer_form == "quote_and_voice" or self.prose_note.supported_sentences is not None
+        )
+        return self.notice + self.exchange.opening.text * has_opening
+
+    @property
+    def heading(self) -> str:
+        """The line that precedes the first word of prose and names its writer, or empty."""
+        label = self.prose_label
+        if not label or self.is_json:
+            return ""
+        return "\n\n" * bool(self.exchange.opening.text) + render_prose_label(label)
+
+    @property
+    def prose_label(self) -> str:
+        """Whose words the prose of the answer is, in the reader's language; empty without prose."""
+        has_prose = not self.is_fixed and self.answer_form in {"voice", "quote_and_voice"}
+        return prose_label(self.chat_request.question, self.author) if has_prose else ""
+
+    @cached_property
+    def notice(self) -> str:
+        """The paragraph above the text: a statement of who answers, or the disclosure.
+
+        The statement is shown if the reader may be asking who answers. The author's settings
+        determine whether the disclosure is shown. A range of dates in the question is said last.
+        The paragraph is composed when the answer begins.
+        """
+        exchange, place = self.exchange, self.author.disclosure
+        is_first = not self.chat_request.earlier_answers
+        text = exchange.fixed_text.notice
+        if (
+            not text
+            and not exchange.fixed_text.front_desk
+            and not self.is_json
+            and (place == "each" or (place == "first" and is_first))
+        ):
+            text = self._disclosure()
+        text = " ".join(f"{text} {'' if self.is_json else self._dates_text()}".split())
+        return f"{NOTICE_PREFIX}{text}\n\n" if text else ""
+
+    def _dates_text(self) -> str:
+        """The line that says which dates of posts were searched; empty without a range."""
+        exchange = self.exchange
+        found = exchange.retrieved_passages
+        if found.date_range is None:
+            return ""
+        shown = (*exchange.quotes, *exchange.nearest) or found.passages
+        dates = [post.published_at for post in shown if post.published_at]
+        return dates_text(
+            self.chat_request.question,
+            self.author,
+            found.date_range,
+            other_dates=dates if found.is_outside_range else None,
+        )
+
+    @property
+    def _opening_after_notice(self) -> AnswerOpening:
+        """The opening, with offsets into the whole text of the answer."""
+        opening, offset = self.exchange.opening, len(self.notice)
+        spans = tuple((begin + offset, end + offset) for begin, end in opening.quote_spans)
+        return replace(opening, quote_spans=spans)
+
+    def _disclosure(self) -> str:
+        # Without a quotation, the program wrote the text.
+        is_empty = self.answer_form == "quote" and not self.exchange.quotes
+        return get_disclosure(
+            self.author,
+            writer=self.writer,
+            has_passages=bool(self.exchange.sources),
+            answer="not_found" if is_empty else self.answer_form,
+        )
+
+    @property
+    def citations(self) -> list[dict[str, Any]]:
+        """The `annotations` of the message."""
+        quotes = self.exchange.quotes
+        return citations(quotes, self._opening_after_notice) if quotes else []
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of the answer, which are known before its first token."""
+        source = self.digital_source_type
+        return {TRACE_HEADER: self.trace_id} | ({SOURCE_TYPE_HEADER: source} if source else {})
+
+    @property
+    def digital_source_type(self) -> str:
+        """IPTC's term for an answer in which a model wrote, alone or below quotations, or empty.
+
+        Source: https://cv.iptc.org/newscodes/digitalsourcetype/
+        """
+        if not self.prose_label:
+            return ""
+        is_mixed = self.answer_form == "quote_and_voice"
+        return f"{_IPTC}{'compositeWithT' if is_mixed else 't'}rainedAlgorithmicMedia"
+
+    def twin_field(self) -> dict[str, Any]:
+        """Return the structured field `twin` of the answer.
+
+        A stream contains it in its opening and, with the final values, in its last content chunk.
+        """
+        exchange, opening = self.exchange, self._opening_after_notice
+        found, draft_reason = exchange.retrieved_passages, self.prose_note.draft_reason
+        return {
+            "trace_id": self.trace_id,
+            "version": self.decision.version,
+            "route": self.decision.route,
+            "sources": [
+                {
+                    "chunk_id": source.chunk_id,
+                    **post_fields(source),
+                    "text": source.text,
+                    "start": source.start,
+                    "end": source.end,
+                }
+                for source in exchange.sources
+            ],
+            "answer": self.answer_form,
+            "front_desk": exchange.fixed_text.front_desk,
+            "quotes": quote_fields(exchange.quotes, opening) if exchange.quotes else [],
+            "nearest": closest_fields(exchange.nearest, opening) if exchange.nearest else [],
+            "disclosure": self._disclosure(),
+            "digital_source_type": self.digital_source_type,
+            "dates": found.date_range.fields() | {"outside": found.is_outside_range}
+            if found.date_range
+            else None,
+            "cost_usd": self.usd,
+            "degraded": "; ".join(self.degraded),
+            "ignored": list(exchange.ignored),
+            "released_for": list(self.decision.prose_release.forms),
+            "release": self.decision.prose_release.description,
+            "prose": self.prose_note.fields(label=self.prose_label),
+            "draft": {"why": draft_reason} if draft_reason else None,
+            "precision": parse_precision(self.decision.engine),
+        }
+
+    def trace_metadata(self) -> Mapping[str, str]:
+        """Return the trace's flat metadata as text, because Langfuse filters on text."""
+        exchange, decision = self.exchange, self.decision
+        routing_note = exchange.decision.routing_note
+        # Erasure finds the trace by the chunk ids of the prompt's passages and of the opening.
+        chunk_ids = [passage.chunk_id for passage in (*exchange.sources, *exchange.cited_passages)]
+        return {
+            "twin.author": self.chat_request.author,
+            "twin.version": decision.version,
+            "twin.checkpoint": decision.checkpoint,
+            "twin.server": decision.engine,
+            "twin.route": decision.route,
+            "twin.propensity": f"{decision.propensity:.6g}",
+            "twin.class": self.chat_request.prompt_class,
+            "twin.classifier": CLASSIFIER,
+            "twin.template": self.template,
+            "twin.answer": self.answer_form,
+            "twin.prose_label": self.prose_label,
+            "twin.quotes": format_for_trace(exchange.quotes),
+            "twin.chunks": ",".join(dict.fromkeys(chunk_ids)),
+            "twin.cost_usd": _format_number(self.usd, ".9f"),
+            "twin.tokens_per_second": f"{self.tokens_per_second:.1f}",
+            "twin.degraded": "; ".join(self.degraded),
+            "twin.reader": exchange.key.reader,
+            "twin.front_desk": exchange.fixed_text.front_desk,
+            "twin.routing": routing_note.reason if routing_note else "",
+            "twin.gain": _format_number(routing_note.gain if routing_note else None, ".4f"),
+            "twin.other": routing_note.other_model if routing_note else "",
+            "twin.other_usd": _format_number(self.other_usd, ".9f"),
+            "twin.ignored": ",".join(exchange.ignored),
+            "twin.batch": "true" if self.chat_request.is_batch else "",
+            "twin.provider": exchange.provider,
+            "twin.provider_saw": exchange.provider_parts,
+            "twin.guards": ",".join(map(str, self.guard_records)),
+            "twin.stages": self.stage_log,
+        }
+
+
+def _format_number(value: float | None, format_spec: str) -> str:
+    return "" if value is None else format(value, format_spec)
+
+
+def get_disclosure(
+    author: Author, *, writer: Writer, has_passages: bool, answer: ShownForm = VOICE
+) -> str:
+    """Return the sentence that names the writer of one answer.
+
+    Args:
+        author: the author of the twin; a sentence in the author's file is used unchanged.
+        writer: the kind of writer that answered.
+        has_passages: whether the prompt contained passages.
+        answer: parts of the answer.
+    """
+    if author.disclosure not in {"", *_DISCLOSURE_PLACES}:
+        return author.disclosure
+    name = author.name
+    if writer == "program":
+        return f"A fixed text from this program; neither {name} nor a model wrote it."
+    if writer == "fixed":
+        return f"A fixed sentence that declines this topic; {name} did not write it."
+    if answer == "quote":
+        return f"{name}'s own sentences, found in the posts by a program; no model wrote them."
+    if answer == "not_found":
+        return f"A program found no answer in {name}'s posts; only the passages are {name}'s words."
+    model = "another provider's language model" if writer == "paid" else "a language model"
+    if writer == "tuned":
+        description = f"a language model trained on {name}'s posts"
+    elif has_passages:
+        description = f"{model} that was shown some of {name}'s posts but not trained on them"
+    else:
+        description = f"{model} that was not trained on {name}'s posts and was shown none of them"
+    if answer == "quote_and_voice":
+        return f"The quoted sentences are {name}'s own; the others were written by {description}."
+    return f"Written by {description}, not by {name}."
+
+
+@dataclass
+class AnswerCall:
+    """A request between the allow-list, which sets the first fields, and the provider.
+
+    LiteLLM translates the messages of each API; nothing else of a request needs its help.
+
+    Attributes:
+        key: the key of the client.
+        model: name of the twin that answers.
+        admitted: parameters without effect on the model, see `ignored_parameters.py`.
+        store: keeps the trace id and the text of an answer for later requests, or None. Blocks.
+        record: the record of the answer, from its first piece on.
+        refusal: why there is no answer, or None.
+    """
+
+    key: Key
+    model: str
+    admitted: Mapping[str, Any]
+    store: Callable[[str, str], None] | None = None
+    record: RequestRecord | None = None
+    refusal: RefusedError | None = None
+
+
+current_call: ContextVar[AnswerCall] = ContextVar("current_call")
+"""The request that the current task answers."""

@@ -18,7 +18,7 @@ from twin_resources.gateway.passage_finder import RetrievedPassages
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
-    from twin_resources.gateway.exchange.request_record import RequestRecord
+    from twin_resources.gateway.exchange.exchange import RequestRecord
     from twin_resources.gateway.request.request_body import ChatRequest
     from twin_resources.models.retrieval.retrieval import Passage
 
@@ -164,7 +164,7 @@ class AnswerGuard:
     def __init__(self, record: RequestRecord) -> None:
         self._record = record
         self._scanner = create_scanner(record.author, "answer")
-        self._as_json = record.chat_request.response_format is not None
+        self._as_json = record.is_json
         self._stream_guard = (
             StreamGuard(self._scanner, as_json=self._as_json)
             if self._scanner.needs_buffering

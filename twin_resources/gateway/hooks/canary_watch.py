@@ -20,7 +20,7 @@ from sqlalchemy.exc import DatabaseError
 
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.exchange.exchange import RequestRecord
 
 ACTOR = "gateway"
 RETRY_INTERVAL_S = 1.0
@@ -54,7 +54,7 @@ class CanaryWatch:
         decision = record.replaced_decision or record.decision
         if record.is_fixed or not is_answered or decision.route != "canary":
             return  # a fixed sentence, a disconnect, or a question that no version could answer
-        if record.fallback is None:
+        if record.exchange.fallback is None:
             return  # a client that named the version decides nothing for the other readers
         key = decision.server_key
         errors = self.errors.setdefault(key, deque(maxlen=WATCHED_REQUESTS))

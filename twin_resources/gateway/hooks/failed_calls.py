@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from twin_resources.access.refusals import RefusedError
-from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.exchange.exchange import RequestRecord
 from twin_resources.gateway.request.response_format import unenforceable_format_refusal
 from twin_resources.registry.route_names import PAID
 

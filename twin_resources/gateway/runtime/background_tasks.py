@@ -24,9 +24,9 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.gateway.config.live_config import POLL_SECONDS
 from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.front_desk.message_vectors import embed_message
+from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.routing.snapshot import Server
 from twin_resources.gateway.runtime.gc_schedule import YOUNG_COLLECTION_INTERVAL_S, GcScheduler
-from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.route_names import PAID
 
 REMOVAL_DELAY_S = 120.0

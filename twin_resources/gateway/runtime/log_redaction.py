@@ -16,7 +16,7 @@ import logging
 import traceback
 from collections.abc import Iterator
 
-from twin_resources.gateway.exchange.answer_call import current_call
+from twin_resources.gateway.exchange.exchange import current_call
 
 LOGGERS = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
 _MAX_CAUSES = 8

@@ -29,10 +29,10 @@ from twin_resources.gateway.hooks.trace_outbox import OutboxExporter
 from twin_resources.gateway.passage_finder import create_passage_finder
 from twin_resources.gateway.provider import ResponseFields, TwinProvider, authenticate
 from twin_resources.gateway.request.response_format import supports_response_format
+from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.runtime.background_tasks import BackgroundTasks
 from twin_resources.gateway.runtime.home_metrics import HomeMetrics
-from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.observability.langfuse.outbox import (
     GATEWAY_CHECKPOINT_PAGES,
     Outbox,

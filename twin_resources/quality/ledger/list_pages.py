@@ -19,7 +19,7 @@ from twin_resources.observability.trace_store.json_values import (
 )
 from twin_resources.quality.ledger.ledger_writer import SCORES, TRACES
 
-# The gateway's own scores have another environment (`gateway/hooks/automatic_scores.py`).
+# The gateway's own scores have another environment (`gateway/hooks/trace_logger.py`).
 ENVIRONMENT = "default"  # the environment of a score that names none
 
 Row = dict[str, Any]

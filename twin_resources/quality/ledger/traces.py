@@ -2,7 +2,7 @@
 
 Scope: observation → row, with personal data in texts redacted.
 Out of scope: reading observations (`paged_feed.py`), the contents of a span
-(`gateway/hooks/tracing.py`), finding the question in a prompt (`langfuse/trace_texts.py`).
+(`gateway/hooks/trace_logger.py`), finding the question in a prompt (`langfuse/trace_texts.py`).
 API: `data` of `GET /v2/observations`, https://api.reference.langfuse.com
 """
 # pyright: strict
