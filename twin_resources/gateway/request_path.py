@@ -63,11 +63,7 @@ from twin_resources.gateway.request.prompt_length import (
     token_counter,
 )
 from twin_resources.gateway.request.request_body import ChatRequest
-from twin_resources.gateway.request.response_format import (
-    JSON_OBJECT,
-    build_document,
-    unsupported_format_refusal,
-)
+from twin_resources.gateway.request.response_format import unsupported_format_refusal
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, ScoredQuestion
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.routing.rules import choose_fallback, choose_version
@@ -311,18 +307,11 @@ async def screen_message(exchange: Exchange, _: RequestPath) -> Exchange:
     about the conversation itself.
 
     Raises:
-        RefusedError: 400 if the client's JSON schema has no place for the text.
+        RefusedError: 400 if the client requests JSON, for which there is no fixed text.
     """
     chat_request, author = exchange.chat_request, exchange.author
     json_format = chat_request.response_format
-    if program_answer := housekeeping_answer(chat_request):
-        if json_format is None:
-            text = program_answer.text
-        elif json_format["type"] == JSON_OBJECT:
-            text = program_answer.document
-        else:
-            is_text = isinstance(program_answer.value, str)
-            text = _build_document(str(program_answer.value) if is_text else "", json_format)
+    if text := housekeeping_answer(chat_request):
         return replace(exchange, fixed_text=FixedText(text, front_desk=HOUSEKEEPING))
     # In a thread, because embedding the message takes 25 ms of CPU time.
     result, message = await asyncio.to_thread(
@@ -341,7 +330,13 @@ async def screen_message(exchange: Exchange, _: RequestPath) -> Exchange:
         elif kind:
             answer = FixedText(rewriting_text(question, author), front_desk=kind)
     if answer.text and json_format is not None:
-        answer = replace(answer, text=_build_document(answer.text, json_format))
+        raise bad_request(
+            "response_format",
+            action="answer in the requested format",
+            found=answer.text,
+            next_step="ask a different question, or omit response_format",
+            code="question_refused",
+        )
     return replace(
         exchange,
         chat_request=result.chat_request,
@@ -371,19 +366,6 @@ def _classify(chat_request: ChatRequest, author: Author) -> ClassifiedMessage:
         message,
         kind="ordinary" if message.kind in off else message.kind,
         may_ask_identity=message.may_ask_identity and "identity" not in off,
-    )
-
-
-def _build_document(text: str, response_format: Mapping[str, Any]) -> str:
-    """Return the text as JSON in the client's format, so that its parser accepts it."""
-    if document := build_document(text, response_format):
-        return document
-    raise bad_request(
-        "response_format",
-        action="answer according to the schema of the request",
-        found=f"the schema has no unrestricted string for this fixed answer: {text}",
-        next_step="ask a different question, or add a string to the schema",
-        code="question_refused",
     )
 
 

@@ -70,7 +70,7 @@ def test_an_answer_is_json_of_the_schema(base_stack: Stack) -> None:
     ("response_format", "message"),
     [
         ({"type": "xml"}, "the type 'xml'"),
-        ({"type": "json_schema", "json_schema": {"name": "x"}}, "a schema that is not an object"),
+        ({"type": "json_schema", "json_schema": {"name": "x"}}, "no schema under json_schema"),
         # a valid schema object that the grammar compiler refuses
         ({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "no"}}}, "schema"),
         (

@@ -1,7 +1,7 @@
 """End the prose of an answer at a whole sentence and before a loop.
 
 Scope: finding loops and sentence ends in a growing text, and choosing the part that may be shown.
-Out of scope: which answers are truncated (`request_record.py`).
+Out of scope: which answers are truncated (`answer_ending.py`).
 
 A small model repeats itself until its token limit (Holtzman et al. 2020,
 https://arxiv.org/abs/1904.09751), and the limit cuts off a sentence. A loop is a run of words, each

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,41 +28,25 @@ _FIRST_USER_MESSAGE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class ProgramAnswer:
-    """The answer to a program's own request.
+def housekeeping_answer(chat_request: ChatRequest) -> str:
+    """Return the answer to a program's own request, or empty if a reader sent the request.
 
-    Attributes:
-        key, value: key of the program's JSON, and its value.
-        text: the answer in the requested form, JSON or a plain title.
+    It is JSON where the prompt or the request asks for JSON, and otherwise a plain title.
     """
-
-    key: str
-    value: str | list[str]
-    text: str
-
-    @property
-    def document(self) -> str:
-        """The answer as a JSON object."""
-        return json.dumps({self.key: self.value}, ensure_ascii=False)
-
-
-def housekeeping_answer(chat_request: ChatRequest) -> ProgramAnswer | None:
-    """Return the answer to a program's own request, or None if a reader sent the request."""
     question = chat_request.question
     has_heading = _HEADING.match(question) is not None and not chat_request.has_named_version
     if not chat_request.is_task and not has_heading:
-        return None
+        return ""
     # A reader's document may contain JSON.
     key = _RESULT_KEY.search(_DOCUMENT.sub("", f"{chat_request.system}\n{question}"))
     if key is None and not chat_request.is_task:
-        return None
+        return ""
     if key is not None and key[1] != "title":
-        answer = ProgramAnswer(key[1], _EMPTY_VALUES.get(key[1], ""), "")
-        return ProgramAnswer(answer.key, answer.value, answer.document)
+        return json.dumps({key[1]: _EMPTY_VALUES.get(key[1], "")})
     earlier_turns = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
     message = _FIRST_USER_MESSAGE.search(question)
     first_message = earlier_turns[0] if earlier_turns else message[1] if message else ""
     title = " ".join(first_message.split()[:MAX_TITLE_WORDS]).strip("\"'“”.,;:!?… ")
-    answer = ProgramAnswer("title", title or DEFAULT_TITLE, title or DEFAULT_TITLE)
-    return answer if key is None else ProgramAnswer("title", answer.value, answer.document)
+    title = title or DEFAULT_TITLE
+    is_plain = key is None and chat_request.response_format is None
+    return title if is_plain else json.dumps({"title": title}, ensure_ascii=False)

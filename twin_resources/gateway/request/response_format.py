@@ -1,7 +1,6 @@
 """Read `response_format`: text, JSON, or JSON with a schema.
 
-Scope: reading the parameter, its bounds, the paid model's support for it, and converting a fixed
-text to a document of that format.
+Scope: reading the parameter, its bounds, and the paid model's support for it.
 Out of scope: enforcing the format, which the model server does (llama.cpp compiles the schema to
 a grammar: https://github.com/ggml-org/llama.cpp/tree/master/grammars).
 
@@ -34,9 +33,6 @@ _REPETITIONS = frozenset(
 )
 # Errors of llama.cpp: "JSON schema error at #/…: …", "… failed to parse grammar".
 _SCHEMA_ERROR = re.compile(r"""(JSON schema|failed to parse grammar)[^"'{}\\]{0,200}""")
-_SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_ANSWER_KEY = "answer"  # key of a fixed text if the client sent no schema
-_NO_VALUE = object()
 
 
 def read_response_format(value: object) -> Mapping[str, Any] | None:
@@ -109,110 +105,10 @@ def unenforceable_format_refusal(model: str, reason: str) -> RefusedError:
     )
 
 
-def build_document(text: str, response_format: Mapping[str, Any]) -> str:
-    """Return a fixed text as JSON in the requested format.
-
-    The text is placed in the first string that the schema requires or, failing that, allows. The
-    other required fields are null or empty. Numbers, flags and choices are never invented, because
-    a client would treat them as data.
-
-    Returns:
-        The document, or empty if the schema has no place for the text.
-    """
-    if response_format["type"] == JSON_OBJECT:
-        return json.dumps({_ANSWER_KEY: text}, ensure_ascii=False)
-    schema: dict[str, Any] = response_format[JSON_SCHEMA]["schema"]
-    value = _build_value(text, schema, schema, MAX_SCHEMA_LEVELS)
-    return "" if value is _NO_VALUE else json.dumps(value, ensure_ascii=False)
-
-
-def _build_value(text: str, schema: Any, root: Mapping[str, Any], levels: int) -> Any:
-    """Return the smallest value of the schema that contains the text in one string.
-
-    For an empty text, this is the smallest value that the schema allows.
-    """
-    if not isinstance(schema, dict) or not levels:
-        return _NO_VALUE
-    node = cast("dict[str, Any]", schema)
-    if options := _alternative_schemas(node, root):
-        values = (_build_value(text, option, root, levels - 1) for option in options)
-        return next((value for value in values if value is not _NO_VALUE), _NO_VALUE)
-    node_type: Any = node.get("type") or ("object" if "properties" in node else None)
-    types = cast("list[Any]", node_type) if isinstance(node_type, list) else [node_type]
-    if {"enum", "const"} & node.keys():
-        return _NO_VALUE
-    if not text and "null" in types:
-        return None
-    if "string" in types and "format" not in node:
-        min_length, max_length = (node.get(name) for name in ("minLength", "maxLength"))
-        is_too_short = isinstance(min_length, int | float) and len(text) < min_length
-        is_too_long = isinstance(max_length, int | float) and len(text) > max_length
-        return _NO_VALUE if is_too_short or is_too_long else text
-    if "array" in types and not text and not node.get("minItems"):
-        return list[Any]()
-    return _build_object(text, node, root, levels - 1) if "object" in types else _NO_VALUE
-
-
-def _build_object(text: str, node: dict[str, Any], root: Mapping[str, Any], levels: int) -> Any:
-    properties, required_names = _as_object(node.get("properties")), _as_list(node.get("required"))
-    empty_values = {
-        name: _build_value("", properties.get(name), root, levels) for name in required_names
-    }
-    if not text:
-        return _NO_VALUE if _NO_VALUE in empty_values.values() else empty_values
-    for name in dict.fromkeys(
-        [*(name for name in properties if name in required_names), *properties]
-    ):
-        value = _build_value(text, properties[name], root, levels)
-        document = empty_values | {name: value}
-        if _NO_VALUE not in document.values():
-            return document
-    return _NO_VALUE
-
-
-def _alternative_schemas(node: Mapping[str, Any], root: Mapping[str, Any]) -> list[Any]:
-    """Return the alternative schemas of a node, from a reference or a choice."""
-    reference = node.get("$ref")
-    if isinstance(reference, str):
-        schema: Any = root
-        for part in reference.removeprefix("#").strip("/").split("/"):
-            schema = _as_object(schema).get(part)
-        return [schema]
-    schemas = _as_list(node.get("allOf"))
-    if len(schemas) == 1:  # how Pydantic 1 writes a reference with a description
-        return schemas
-    return _as_list(node.get("anyOf")) or _as_list(node.get("oneOf"))
-
-
-def _as_object(value: object) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _as_list(value: object) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []
-
-
 def _check_named_schema(value: object) -> None:
-    if not isinstance(value, dict):
-        _refuse(f"no object under {JSON_SCHEMA}", "send a name and a schema")
-    fields = cast("dict[str, Any]", value)
-    if unknown_keys := sorted(set(fields) - {"name", "description", "strict", "schema"}):
-        _refuse(
-            f"the key {unknown_keys[0]!r} in {JSON_SCHEMA}",
-            "send only name, schema, strict and description",
-        )
-    name, strict, description = fields.get("name"), fields.get("strict"), fields.get("description")
-    if not isinstance(name, str) or not _SCHEMA_NAME.fullmatch(name):
-        _refuse(
-            f"the name {name!r}"[:100], "send a name of 1 to 64 characters: A–Z, a–z, 0–9, _ and -"
-        )
-    if strict is not None and not isinstance(strict, bool):
-        _refuse(f"strict = {strict!r}"[:100], "send true or false")
-    if description is not None and not isinstance(description, str):
-        _refuse("a description that is not text", "send text, or omit it")
-    schema = fields.get("schema")
+    schema = cast("dict[str, Any]", value).get("schema") if isinstance(value, dict) else None
     if not isinstance(schema, dict):
-        _refuse("a schema that is not an object", 'send one such as {"type": "object", …}')
+        _refuse(f"no schema under {JSON_SCHEMA}", 'send one such as {"type": "object", …}')
     _check_schema(cast("dict[str, Any]", schema))
 
 

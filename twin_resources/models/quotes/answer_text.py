@@ -2,7 +2,7 @@
 
 Scope: the Markdown of quotations and of the message that no post covers the subject, and removing
 quotations from an earlier answer. Out of scope: choosing quotations (`quoter.py`), the fields of an
-answer (`gateway/exchange/request_record.py`).
+answer (`gateway/exchange/exchange.py`).
 
 Annotations: `url_citation` in https://platform.openai.com/docs/api-reference/chat/object
 """
