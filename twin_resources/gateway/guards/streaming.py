@@ -1,13 +1,8 @@
-"""Hold back the part of a streamed answer in which a finding to be masked may begin.
+"""Mask a streamed answer sentence by sentence, because shown text cannot be withdrawn.
 
-Scope: deciding how much of a growing text to hold back. Out of scope: detection (`scanning.py`),
-LiteLLM's chunks (`exchange/guardrails.py`).
-
-Shown text cannot be withdrawn, so the last words are always held back. Personal data or a secret
-may begin with a digit, an `@`, a word such as `token`, or a run longer than any word. If the
-last `WINDOW` characters contain one of these, the text from there on is held back. A run without
-spaces and a private key are held back until they end. In plain prose, two words are held back, or
-the whole sentence if injections are masked or blocked.
+A sentence is shown when the words after it show that no finding goes on: personal data, a secret
+or a phrase of the block list may continue after its end. A sentence that ends with a digit goes on
+in the next one. A private key is held back until it ends, and a JSON document is one sentence.
 """
 # pyright: strict
 
@@ -16,34 +11,21 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from twin_resources.gateway.guards.injection import split_sentences
-from twin_resources.gateway.guards.scanning import (
-    GuardFinding,
-    Scanner,
-    is_json_string_open,
-    mask_findings,
-)
+from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, mask_findings
 
-# The lengths are in characters. The longest values written in groups are an IBAN (34 letters and
-# digits, and 8 spaces) and a phone number with an extension (about 60). The words that announce
-# such a value precede it by up to 48 characters.
-WINDOW = 120
-_MAX_RUN = 4096  # length of a web token; a longer run cannot be recognized as a secret
-_MAX_KEY = 16_000
-_MIN_WORDS = 3  # the last one may be unfinished
+_MIN_WORDS = 3  # after the end of a sentence; the last one may be unfinished
 _LOOK_BEHIND = 200  # shown characters, kept as context for a number that follows
-_FINDING_START = re.compile(
-    r"\d|@|://|-----|[A-Za-z0-9_+/=-]{16,}|(?<=\s)(?:at|AT|\u00e4t|arroba|chiocciola)(?=\s)"
-    r"|[\[({<] ?(?i:at|\u00e4t|\u00e6t|arroba|chez|chiocciola|apestaart(?:je)?) ?[\])}>]"
-    r"|(?i:passw|passphrase|passcode|pwd|secret|token|credential|api[ _-]?key|access[ _-]?key"
-    r"|auth[ _-]?key|bearer|basic )"
-)
-_KEY_BEGINS, _KEY_ENDS = "-----BEGIN", "-----END"
+_MAX_KEY = 16_000
+# The longest text that may wait for the end of a sentence; a token has at most 4,096 characters.
+_MAX_HELD = 20_000
+_WINDOW = 120  # then the end of the text still waits: no value written in groups is longer
+_OPEN_KEY = re.compile(r"-----BEGIN(?!(?s:.)*?-----END[^\n]*-----)")
 _WORD = re.compile(r"\S+")
+_SENTENCE_END = re.compile(r"(?<!\d)[.!?…。](?=\s)|(?<![\d\s])\n")
 
 
 class StreamGuard:
-    """A filter that masks the findings in a growing answer and withholds text that may become one.
+    """A filter that masks the findings in a growing answer and withholds its last sentence.
 
     The results of `feed` and `finish` together are the whole text with its findings masked, or the
     text before the first blocked finding.
@@ -64,7 +46,6 @@ class StreamGuard:
         self._held_start = 0  # offset of the withheld text in `_text`
         self._dropped_length = 0  # number of characters before `_text`
         self._all_pieces: list[str] = []  # filled only if a kind is recorded, for a scan at the end
-        self._in_string = False  # whether the withheld text begins inside a JSON string
 
     def feed(self, text: str) -> str:
         """Add text and return the part that can be shown now."""
@@ -73,8 +54,8 @@ class StreamGuard:
         self._text += text
         if self._scanner.has_recorded_kind:
             self._all_pieces.append(text)
-        safe_end = self._safe_end()
-        return self._show(safe_end) if safe_end > self._held_start else ""
+        end = self._held_start if self._as_json else self._safe_end()
+        return self._show(end) if end > self._held_start else ""
 
     def finish(self) -> str:
         """End the text and return the remaining text to show."""
@@ -89,74 +70,48 @@ class StreamGuard:
         text, held_start = self._text, self._held_start
         word_starts = [match.start() for match in _WORD.finditer(text, held_start)]
         min_words = max(_MIN_WORDS, self._scanner.max_phrase_words + 1)
-        end = word_starts[-min_words] if len(word_starts) >= min_words else held_start
-        if self._scanner.is_injection_enforced:
-            *_, (sentence_start, _) = (0, 0), *split_sentences(text, as_json=self._as_json)
-            end = min(end, sentence_start)  # the last sentence may continue
-        search_start = max(held_start, len(text) - WINDOW)
-        finding_match = _FINDING_START.search(text, search_start)
-        if finding_match is not None:
-            # The value may begin two words before (`DE 89 …`, `ann dot bell at …`).
-            starts = [start for start in word_starts if start <= finding_match.start()]
-            end = min(end, starts[-min(len(starts), 3)] if starts else held_start)
-        key_start = text.find(_KEY_BEGINS, held_start)
-        is_open_key = key_start >= 0 and text.find(_KEY_ENDS, key_start) < 0
-        if is_open_key and len(text) - key_start < _MAX_KEY:
-            end = min(end, key_start)
-        if end <= held_start and len(text) - held_start > _MAX_RUN + _MAX_KEY:
-            end = len(text) - WINDOW
-        while self._as_json and end > held_start and text[end - 1] == "\\":
-            end -= 1  # the backslash belongs to the next character, which may be a quote
-        return end
+        limit = word_starts[-min_words] if len(word_starts) >= min_words else held_start
+        open_key = _OPEN_KEY.search(text, held_start)
+        if open_key is not None and len(text) - open_key.start() < _MAX_KEY:
+            limit = min(limit, open_key.start())
+        ends = [match.end() for match in _SENTENCE_END.finditer(text, held_start, limit)]
+        if ends:
+            return ends[-1]
+        return len(text) - _WINDOW if len(text) - held_start > _MAX_HELD else held_start
 
     def _show(self, end: int) -> str:
         """Show the text up to `end`, or up to the start of a finding that extends past it."""
+        start = self._held_start
         findings = self._scanner.find(self._text, only_enforced=True, as_json=self._as_json)
-        spans = [finding for finding in findings if finding.end > self._held_start]
-        has_moved = True
-        while has_moved:  # a finding that extends past the end may begin inside another
-            starts = [finding.start for finding in spans if finding.start < end < finding.end]
-            has_moved = bool(starts)
-            end = min(starts, default=end)
-        if end <= self._held_start:
+        findings = [finding for finding in findings if finding.end > start]
+        while crossing := [found.start for found in findings if found.start < end < found.end]:
+            end = min(crossing)  # it may lie inside another finding
+        if end <= start:
             return ""
-        block = next((span for span in spans if span.action == "block" and span.start < end), None)
+        findings = [finding for finding in findings if finding.start < end]
+        block = next((finding for finding in findings if finding.action == "block"), None)
         if block is not None:
-            end, self.blocking_finding = max(block.start, self._held_start), block
-        shown_findings = [finding for finding in findings if self._held_start < finding.end <= end]
-        self.findings += [self._shift_to_whole_text(finding) for finding in shown_findings]
-        if block is not None:
-            self.findings.append(self._shift_to_whole_text(block))
-        text = self._text[self._held_start : end]
-        is_in_string = self._in_string if self._as_json else False
-        masked_text = mask_findings(
-            ('"' if is_in_string else "") + text,
-            [
-                self._shift_to_held_text(finding, shift=int(is_in_string))
-                for finding in shown_findings
-            ],
-            as_json=self._as_json,
-        )[int(is_in_string) :]
-        if self._as_json:
-            self._in_string = is_in_string ^ is_json_string_open(text)
+            end, self.blocking_finding = max(block.start, start), block
+        masked = [
+            replace(finding, start=max(finding.start, start) - start, end=finding.end - start)
+            for finding in findings
+            if finding.end <= end
+        ]
+        self.findings += [
+            replace(
+                finding,
+                start=finding.start + self._dropped_length,
+                end=finding.end + self._dropped_length,
+            )
+            for finding in findings
+            if finding.end <= end or finding is block
+        ]
+        shown_text = mask_findings(self._text[start:end], masked, as_json=self._as_json)
         self._held_start = end
-        self._drop_shown_text()
-        return masked_text
-
-    def _shift_to_held_text(self, finding: GuardFinding, *, shift: int) -> GuardFinding:
-        start = max(finding.start, self._held_start) - self._held_start + shift
-        return replace(finding, start=start, end=finding.end - self._held_start + shift)
-
-    def _shift_to_whole_text(self, finding: GuardFinding) -> GuardFinding:
-        start, end = finding.start + self._dropped_length, finding.end + self._dropped_length
-        return replace(finding, start=start, end=end)
-
-    def _drop_shown_text(self) -> None:
-        surplus = self._held_start - _LOOK_BEHIND
-        if surplus > _LOOK_BEHIND:
-            if self._scanner.is_injection_enforced:  # cut only where a sentence begins
-                sentences = split_sentences(self._text, as_json=self._as_json)
-                surplus = max(start for start, _ in ((0, 0), *sentences) if start <= surplus)
-            self._text = self._text[surplus:]
-            self._held_start -= surplus
-            self._dropped_length += surplus
+        # Sentences are dropped whole, because an injection is found by its sentence.
+        ends = [match.end() for match in _SENTENCE_END.finditer(self._text, 0, end - _LOOK_BEHIND)]
+        if end > 2 * _LOOK_BEHIND and ends:
+            self._text = self._text[ends[-1] :]
+            self._held_start -= ends[-1]
+            self._dropped_length += ends[-1]
+        return shown_text
