@@ -1,7 +1,7 @@
 """Write spans and scores to the outbox in a separate thread.
 
 Scope: the span exporter, and reporting whether answers are traced.
-Out of scope: the attributes of a span (`tracing.py`), sending it (`langfuse/relay.py`).
+Out of scope: the attributes of a span (`trace_logger.py`), sending it (`langfuse/relay.py`).
 
 OpenTelemetry's batch processor calls `export` in its own thread every half second and once at the
 end of the process, so an answer never waits for the disk. Interface:
