@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Literal, cast
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -54,12 +54,6 @@ gateway_keys = sa.Table(
     sa.Column("authors", sa.JSON, nullable=False),
     sa.Column("made_at", sa.Text, nullable=False),
     sa.Column("revoked_at", sa.Text),
-)
-# This is a separate table because older keys have no row in it; a missing value means the default.
-gateway_key_limits = sa.Table(
-    "gateway_key_limits",
-    key_tables,
-    sa.Column("key_hash", sa.String(64), primary_key=True),
     sa.Column("aliases", sa.JSON, nullable=False),
     sa.Column("per_minute", sa.Integer),
     sa.Column("at_once", sa.Integer),
@@ -221,11 +215,6 @@ def add_key(
                 role=role,
                 authors=sorted(set(authors)),
                 made_at=datetime.now(UTC).isoformat(),
-            )
-        )
-        connection.execute(
-            sa.insert(gateway_key_limits).values(
-                key_hash=_hash_key(key),
                 aliases=sorted(limits.aliases),
                 per_minute=limits.per_minute,
                 at_once=limits.at_once,
@@ -297,17 +286,9 @@ def list_keys(state: State) -> list[dict[str, object]]:
         `usd_per_day`, `origins`, `made_at` and `revoked_at`.
     """
     with state.read_transaction() as connection:
-        rows = connection.execute(_select_keys_with_limits().order_by(gateway_keys.c.made_at)).all()
-    names = ("label", "role", "authors", "aliases", "per_minute", "at_once", "usd_per_day")
-    return [
-        {
-            "id": key_id_from_hash(row.key_hash),
-            **{name: getattr(row, name) for name in (*names, "made_at", "revoked_at")},
-            "aliases": sorted(_limits_from_row(row).aliases),
-            "origins": sorted(_limits_from_row(row).origins),
-        }
-        for row in rows
-    ]
+        rows = connection.execute(sa.select(gateway_keys).order_by(gateway_keys.c.made_at))
+        fields = [dict(row) for row in rows.mappings()]
+    return [{"id": key_id_from_hash(row.pop("key_hash")), **row} for row in fields]
 
 
 @dataclass
@@ -370,7 +351,7 @@ class Keyring:
             RefusedError: 503 if the state store cannot be read.
         """
         with _refuse_if_keys_unreadable(), self.state.read_transaction() as connection:
-            lists = connection.execute(sa.select(gateway_key_limits.c.origins)).scalars().all()
+            lists = connection.execute(sa.select(gateway_keys.c.origins)).scalars().all()
         return any(origin in origins for origins in lists)
 
     def _look_up(self, key_hash: str, token: str) -> Key | None:
@@ -392,7 +373,7 @@ class Keyring:
     def _read_key(self, key_hash: str, token: str) -> Key | None:
         with self.state.read_transaction() as connection:
             row = connection.execute(
-                _select_keys_with_limits().where(
+                sa.select(gateway_keys).where(
                     gateway_keys.c.key_hash == key_hash, gateway_keys.c.revoked_at.is_(None)
                 )
             ).first()
@@ -404,7 +385,13 @@ class Keyring:
             frozenset(row.authors),
             row.label,
             _key_id(token),
-            _limits_from_row(row),
+            KeyLimits(
+                frozenset(row.aliases),
+                row.per_minute,
+                row.at_once,
+                row.usd_per_day,
+                frozenset(row.origins),
+            ),
         )
 
 
@@ -442,24 +429,6 @@ def _list_home_keys(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
 def home_key_labels(secrets: Secrets) -> dict[str, str]:
     """Return the labels by id of a home's two keys, which are not in the store."""
     return {_key_id(key): label for key, _, label in _list_home_keys(secrets)}
-
-
-def _select_keys_with_limits() -> sa.Select[Any]:
-    limits = gateway_key_limits
-    return sa.select(
-        gateway_keys,
-        *(
-            limits.c[name]
-            for name in ("aliases", "per_minute", "at_once", "usd_per_day", "origins")
-        ),
-    ).outerjoin(limits, limits.c.key_hash == gateway_keys.c.key_hash)
-
-
-def _limits_from_row(row: Any) -> KeyLimits:
-    # Keys that were created before limits existed have no aliases.
-    aliases = FREE_ALIASES if row.aliases is None else frozenset(cast("list[str]", row.aliases))
-    origins = frozenset(cast("list[str]", row.origins or []))
-    return KeyLimits(aliases, row.per_minute, row.at_once, row.usd_per_day, origins)
 
 
 def reader_id_for_key(key: str) -> str:

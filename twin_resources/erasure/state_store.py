@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from twin_resources.access.account_rows import TABLES as SPENDING_TABLES
 from twin_resources.access.account_rows import anonymize
-from twin_resources.access.keys import gateway_key_limits, key_id_from_hash
+from twin_resources.access.keys import key_id_from_hash
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
@@ -156,10 +156,6 @@ def _erase_keys(connection: sa.Connection, table: sa.Table, target: ErasureTarge
             else:
                 connection.execute(sa.delete(table).where(is_this_key))
             erased_count += 1
-    if sa.inspect(connection).has_table(gateway_key_limits.name):
-        stored_hashes = sa.select(table.c.key_hash)
-        has_no_key = gateway_key_limits.c.key_hash.not_in(stored_hashes)
-        connection.execute(sa.delete(gateway_key_limits).where(has_no_key))
     return erased_count
 
 

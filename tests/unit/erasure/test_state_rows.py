@@ -86,7 +86,7 @@ def test_erasing_a_post_clears_fields_with_its_text_and_deletes_rows_keyed_by_it
     assert store.erase(ERASED_POST) == 0
 
 
-def test_erasing_a_reader_deletes_their_rows_key_and_limits(installation: Installation) -> None:
+def test_erasing_a_reader_deletes_their_rows_and_key(installation: Installation) -> None:
     state, store = installation.state, StateStore(installation)
     key_store = keys.open_key_store(installation.settings)
     keys.add_key(key_store, role="reader", authors=["ada"], label="one")
@@ -106,8 +106,7 @@ def test_erasing_a_reader_deletes_their_rows_key_and_limits(installation: Instal
     assert set(read_notes(state)) == {"others"}
     with state.read_transaction() as connection:
         labels = connection.execute(sa.select(keys.gateway_keys.c.label)).scalars().all()
-        limits = connection.execute(sa.select(keys.gateway_key_limits.c.key_hash)).scalars().all()
-    assert (labels, limits) == (["two"], [hashes["two"]])
+    assert labels == ["two"]
 
 
 def test_erasing_an_author_keeps_keys_to_other_authors(installation: Installation) -> None:

@@ -61,8 +61,7 @@ def test_an_added_key_has_its_role_and_authors(home: Settings, state: State) -> 
     with pytest.raises(TwinError, match="a key with the label 'Ann'"):
         keys.add_key(state, role="reader", authors=["ann"], label="Ann")
     inspector = sa.inspect(state.engine)
-    for table in ("gateway_keys", "gateway_key_limits"):
-        assert inspector.get_pk_constraint(table)["constrained_columns"] == ["key_hash"]
+    assert inspector.get_pk_constraint("gateway_keys")["constrained_columns"] == ["key_hash"]
     key = keys.open_keyring(home).find(f"Bearer {secret}")
     assert (key.role, key.authors, key.label) == ("author", frozenset({"ann"}), "Ann")
     assert not key.may_ask("bob")
@@ -150,9 +149,7 @@ def test_only_a_sites_key_distinguishes_readers(state: State, home: Settings) ->
 
 
 def test_a_key_without_limits_may_not_use_the_paid_model(home: Settings, state: State) -> None:
-    secret = keys.add_key(state, role="reader", authors=["*"], label="old", limits=keys.NO_LIMITS)
-    with state.transaction() as connection:
-        connection.execute(sa.delete(keys.gateway_key_limits))
+    secret = keys.add_key(state, role="reader", authors=["*"], label="plain")
     assert keys.open_keyring(home).find(f"Bearer {secret}").limits == keys.KeyLimits()
     assert not keys.KeyLimits().aliases & {"paid"}
 
