@@ -177,7 +177,7 @@ class Composer:
         finally:
             if error_name:
                 prose.close()
-            if error_name == READER_LEFT and record.is_opened and not record.has_prose:
+            if error_name == READER_LEFT and record.is_opened and not prose.shown_text:
                 record.record_missing_prose(DISCONNECT_NOTE)
             if record.paid_call is not None and record.is_sent:  # settles it if nothing has
                 is_ended = not error_name and not record.is_fallback

@@ -67,7 +67,7 @@ class ProseFilter:
 
     def close(self) -> None:
         """Record the findings so far; the reader has left."""
-        self._guard.record_findings()
+        self._guard.close()
 
     async def _show(self, text: str, *, is_final: bool = False) -> str:
         if self._sentences is not None:

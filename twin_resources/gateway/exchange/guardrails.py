@@ -6,7 +6,6 @@ Out of scope: detection (`guards/`), the settings (`guard_settings.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -163,40 +162,25 @@ class AnswerGuard:
 
     def __init__(self, record: RequestRecord) -> None:
         self._record = record
-        self._scanner = create_scanner(record.author, "answer")
-        self._as_json = record.is_json
-        self._stream_guard = (
-            StreamGuard(self._scanner, as_json=self._as_json)
-            if self._scanner.needs_buffering
-            else None
-        )
-        self._text = ""
-        self._is_blocked = False
+        scanner = create_scanner(record.author, "answer")
+        self._stream_guard = StreamGuard(scanner, as_json=record.is_json)
 
     def feed(self, text: str, *, is_final: bool = False) -> str:
         """Add text and return the part that can be shown now; the end sets the finish reason."""
         guard = self._stream_guard
-        if guard is None:
-            self._text += text
-        else:
-            text = guard.feed(text)
-            if is_final and not self._is_blocked:
-                text += guard.finish()
-            if guard.blocking_finding is not None and not self._is_blocked:
-                self._is_blocked = True
-                if not self._as_json:  # the finish reason reports that the document is cut
-                    text = f"{text}\n\n{WITHHELD_NOTICE}"
+        was_blocked = guard.blocking_finding is not None
+        text = guard.feed(text) + (guard.finish() if is_final else "")
+        is_blocked = guard.blocking_finding is not None
+        if is_blocked and not was_blocked and not self._record.is_json:
+            text = f"{text}\n\n{WITHHELD_NOTICE}"  # of JSON, the finish reason says so
         if is_final:
-            self.record_findings()
-            if self._is_blocked:
+            self.close()
+            if is_blocked:
                 self._record.finish_reason = "content_filter"
         return text
 
-    def record_findings(self) -> None:
-        """Record the findings so far, once."""
-        findings: Sequence[GuardFinding] = ()
-        if self._stream_guard is not None:
-            findings, self._stream_guard.findings = self._stream_guard.findings, []
-        elif not self._scanner.is_off:
-            findings, self._text = self._scanner.scan(self._text).findings, ""
+    def close(self) -> None:
+        """Record the findings once, also those of an answer that was not read to its end."""
+        self._stream_guard.finish()
+        findings, self._stream_guard.findings = self._stream_guard.findings, []
         self._record.guard_records += summarize_findings("answer", findings)

@@ -51,9 +51,11 @@ class StreamGuard:
         """Add text and return the part that can be shown now."""
         if self.blocking_finding is not None or not text:
             return ""
-        self._text += text
         if self._scanner.has_recorded_kind:
             self._all_pieces.append(text)
+        if not self._scanner.needs_buffering:
+            return text
+        self._text += text
         end = self._held_start if self._as_json else self._safe_end()
         return self._show(end) if end > self._held_start else ""
 
@@ -62,6 +64,7 @@ class StreamGuard:
         shown_text = "" if self.blocking_finding is not None else self._show(len(self._text))
         if self._all_pieces:
             findings = self._scanner.find("".join(self._all_pieces), as_json=self._as_json)
+            self._all_pieces.clear()
             self.findings += [finding for finding in findings if finding.action == "record"]
             self.findings.sort()
         return shown_text
