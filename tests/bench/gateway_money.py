@@ -34,8 +34,7 @@ from tests.prepared_base import base_gguf
 from tests.prepared_embedder import prepare_weights
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behavior
-from twin_resources.access.account import open_account
-from twin_resources.access.account_rows import NANO_PER_DOLLAR
+from twin_resources.access.account import NANO_PER_DOLLAR, open_account
 from twin_resources.access.keys import KeyLimits, add_key, open_key_store
 from twin_resources.storage.state.home_state import open_home_state
 

@@ -19,8 +19,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from twin_resources.access.account_rows import TABLES as SPENDING_TABLES
-from twin_resources.access.account_rows import anonymize
+from twin_resources.access.account import anonymize, paid_requests
 from twin_resources.access.keys import key_id_from_hash
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
@@ -101,8 +100,8 @@ def _erase_from_table(connection: sa.Connection, table: sa.Table, target: Erasur
     erased_count = 0
     if table.name == KEYS_TABLE:
         return _erase_keys(connection, table, target)
-    if table.name in SPENDING_TABLES:
-        return _anonymize_spending(connection, table, target)
+    if table.name == paid_requests.name:
+        return _anonymize_spending(connection, target)
     if target.is_whole_author and "author" in table.c:
         erased_count += connection.execute(
             sa.delete(table).where(table.c.author == target.author)
@@ -159,10 +158,8 @@ def _erase_keys(connection: sa.Connection, table: sa.Table, target: ErasureTarge
     return erased_count
 
 
-def _anonymize_spending(connection: sa.Connection, table: sa.Table, target: ErasureTarget) -> int:
+def _anonymize_spending(connection: sa.Connection, target: ErasureTarget) -> int:
     """Remove the erased name, but keep the amounts, so that limits still apply."""
-    if table.name != SPENDING_TABLES[0]:
-        return 0  # `anonymize` covers both tables at once
     anonymized_count = (
         anonymize(connection, "author", target.author) if target.is_whole_author else 0
     )

@@ -23,7 +23,7 @@ from rich.text import Text
 import twin_resources
 from twin_cli import preflight
 from twin_cli.commands.operating import run_repair
-from twin_resources.access.account_rows import newest_day, spending
+from twin_resources.access.account import newest_day, paid_requests
 from twin_resources.access.configured_model import classify_cost
 from twin_resources.access.spending_limits import format_dollars
 from twin_resources.authors import list_author_slugs, list_readable_authors
@@ -358,7 +358,7 @@ def check_state(home: Home) -> Iterator[Result]:
         if schema_versions.name in tables:
             query = sa.select(schema_versions.c.number).where(schema_versions.c.store == "state")
             number = connection.execute(query).scalar() or 0
-        if spending.name in tables:
+        if paid_requests.name in tables:
             last_day = newest_day(connection)
     check_schema(f"read the state store {address}", number, SCHEMA_VERSION)
     yield "ok", f"{address}, {format_count(len(tables), 'table')}", ""

@@ -27,7 +27,7 @@ from tests.graph.s3 import make_s3_client, set_s3_environment
 from tests.graph.tables.words import sync_words
 from tests.json_examples import read_json_example, shape
 from tests.postgresql_server import postgresql, postgresql_url
-from twin_resources.access.account_rows import account_tables
+from twin_resources.access.account import account_tables
 from twin_resources.access.keys import key_tables
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import read_author

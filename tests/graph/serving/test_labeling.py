@@ -19,8 +19,7 @@ from tests.simulated_provider.provider_answers import Behavior
 from twin_assets.serving import labeling
 from twin_assets.serving.routing_labels import routing_labels
 from twin_assets.serving.shadow_prompts import ShadowPrompt
-from twin_resources.access.account import SpendingAccount
-from twin_resources.access.account_rows import NANO_PER_DOLLAR
+from twin_resources.access.account import NANO_PER_DOLLAR, SpendingAccount
 from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits

@@ -26,8 +26,7 @@ from tests.free_ports import free_port
 from tests.live.gateway.stack import Stack, count_processed_tokens, new_stack, slow_down_provider
 from tests.simulated_provider.paid_provider import RETRY_AFTER_S, PaidProvider
 from tests.simulated_provider.provider_answers import WORDS, Behavior, read_bill
-from twin_resources.access.account import SpendingAccount, open_account
-from twin_resources.access.account_rows import NANO_PER_DOLLAR
+from twin_resources.access.account import NANO_PER_DOLLAR, SpendingAccount, open_account
 from twin_resources.access.keys import KeyLimits, add_key, open_key_store
 from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.authors import read_author, write_author

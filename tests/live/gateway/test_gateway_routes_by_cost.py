@@ -39,7 +39,7 @@ from twin_assets.feedback.interactions import interactions
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_labels import routing_labels
 from twin_assets.serving.routing_policy import routing_policy
-from twin_resources.access.account_rows import NANO_PER_DOLLAR
+from twin_resources.access.account import NANO_PER_DOLLAR
 from twin_resources.authors import read_author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.registry.route_names import PAID

@@ -15,12 +15,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from twin_resources.access.account import (
+    DETAILED_DAYS,
+    NANO_PER_DOLLAR,
     RESERVATION_TIMEOUT_S,
     AmountSpent,
     Reservation,
     SpendingAccount,
+    anonymize,
+    paid_requests,
 )
-from twin_resources.access.account_rows import NANO_PER_DOLLAR, anonymize, reservations
 from twin_resources.access.spending_limits import (
     OverLimitError,
     SpendingLimit,
@@ -28,6 +31,7 @@ from twin_resources.access.spending_limits import (
     format_dollars,
     limits_from_settings,
 )
+from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
@@ -221,7 +225,7 @@ def test_an_overdue_reservation_counts_in_full(
     account = create_account(home=SpendingLimit(usd_per_day=1.0))
     abandoned = reserve(account, 0.8)
     clock.now = datetime.fromtimestamp(clock() + RESERVATION_TIMEOUT_S + 1, UTC)
-    assert account.sum_spending() == AmountSpent(0.0, 0.8, 0)
+    assert account.sum_spending() == AmountSpent(0.8, 0.0, 1)
     with pytest.raises(OverLimitError):
         reserve(account, 0.3)
     spend(account, 0.1)
@@ -261,11 +265,7 @@ def test_concurrent_reservations_never_exceed_a_limit(state: State) -> None:
     assert account.sum_spending().requests + len(refused_scopes) == 48
     assert account.sum_spending().usd <= 0.001
     inspector = sa.inspect(state.engine)
-    primary_keys = {"account_spending": ["day", "purpose", "author", "key"]}
-    primary_keys["account_reservations"] = ["number"]
-    assert {
-        name: inspector.get_pk_constraint(name)["constrained_columns"] for name in primary_keys
-    } == primary_keys
+    assert inspector.get_pk_constraint("account_requests")["constrained_columns"] == ["number"]
 
 
 @hypothesis_settings(max_examples=25)
@@ -331,7 +331,8 @@ def test_an_invalid_amount_is_refused_before_a_write(
     with pytest.raises(ValueError, match="amount of money"):
         account.settle(reservation, usd)
     with state.read_transaction() as connection:
-        assert connection.execute(sa.select(reservations.c.status)).scalars().all() == ["open"]
+        [deadline] = connection.execute(sa.select(paid_requests.c.deadline)).scalars().all()
+    assert deadline is not None, "it is still open"
 
 
 def test_limits_are_read_from_the_settings(home: Settings) -> None:
@@ -357,10 +358,36 @@ def test_anonymizing_an_author_keeps_the_sums(
     spend(account, 0.3)
     reserve(account, 0.1)
     with state.transaction() as connection:
-        assert anonymize(connection, "author", "ada") == 3
+        assert anonymize(connection, "author", "ada") == 2
     assert account.sum_spending(author="ada") == AmountSpent(0.0, 0.0, 0)
     assert account.sum_spending(author="") == AmountSpent(0.5, 0.1, 2)
     assert {row["key"] for row in account.list_spending()} == {"site"}
+
+
+def test_the_requests_of_an_old_day_become_one_row(
+    create_account: Callable[..., SpendingAccount], clock: Clock, state: State
+) -> None:
+    account, first_day = create_account(), clock.now
+    for usd in (0.1, 0.2):
+        spend(account, usd)
+    abandoned = reserve(account, 0.3)
+    account.release(reserve(account, 0.4))
+    spend(account, 0.5, key="app")
+    before = account.list_spending(as_of=first_day)
+    clock.now = first_day + timedelta(days=DETAILED_DAYS)
+    spend(account, 0.6)
+    clock.now += timedelta(days=1)
+    spend(account, 0.7)
+    with state.read_transaction() as connection:
+        count = sa.select(sa.func.count()).select_from(paid_requests)
+        assert connection.execute(count).scalar() == 4, "two of the first day, and two later ones"
+    [site, app] = account.list_spending(as_of=first_day)
+    assert app == before[1]
+    assert (site["nano"], site["reserved_nano"], site["requests"]) == (
+        6 * NANO_PER_DOLLAR // 10, 0, 3,
+    )  # fmt: skip
+    with pytest.raises(TwinError, match="over a week ago"):
+        account.settle(abandoned, 0.1)
 
 
 def test_rows_are_sorted_by_spent_and_reserved_amount(

@@ -253,7 +253,7 @@ def test_no_call_is_paid_if_the_account_cannot_be_written(
     budget: PaidBudget, home: Settings
 ) -> None:
     with open_home_state(home).transaction() as connection:
-        connection.execute(sa.text("DROP TABLE account_reservations"))
+        connection.execute(sa.text("DROP TABLE account_requests"))
     with pytest.raises(RefusedError) as excinfo:
         reserve_call(budget)
     assert (excinfo.value.status, excinfo.value.code) == (503, "budget_unreadable")
@@ -282,10 +282,8 @@ async def test_a_cancelled_reservation_is_released(
     for _ in range(200):
         await asyncio.sleep(0.01)
         with account._state.read_transaction() as connection:
-            statuses = connection.execute(
-                sa.text("SELECT status FROM account_reservations")
-            ).scalars()
-            if list(statuses) == ["released"]:
+            counts = connection.execute(sa.text("SELECT requests FROM account_requests")).scalars()
+            if list(counts) == [0]:
                 break
     assert account.sum_spending().usd == account.sum_spending().reserved_usd == 0
 

@@ -14,8 +14,7 @@ from tests.simulated_provider import paid_provider
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behavior, read_bill
 from tests.unit.judges.rating_server import run_rating_server
-from twin_resources.access.account import RESERVATION_TIMEOUT_S, SpendingAccount
-from twin_resources.access.account_rows import NANO_PER_DOLLAR
+from twin_resources.access.account import NANO_PER_DOLLAR, RESERVATION_TIMEOUT_S, SpendingAccount
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import OverLimitError, SpendingLimit, SpendingLimits
 from twin_resources.authors import Author
