@@ -268,7 +268,7 @@ class SpendingAccount:
             moment = as_of or _account_time(connection, now)
             is_open = columns.deadline >= now
             group = (columns.purpose, columns.author, columns.key)
-            rows = connection.execute(
+            rows: Sequence[Any] = connection.execute(
                 sa.select(
                     *group,
                     sa.func.sum(sa.case((is_open, 0), else_=columns.nano)),
@@ -278,7 +278,7 @@ class SpendingAccount:
                 .where(_is_in_period(period, moment))
                 .group_by(*group)
             ).all()
-        listed = [
+        listed: list[dict[str, Any]] = [
             {
                 "purpose": purpose,
                 "author": author,
@@ -377,7 +377,7 @@ class SpendingAccount:
             return
         columns = paid_requests.c
         group = (columns.day, columns.purpose, columns.author, columns.key)
-        rows = connection.execute(
+        rows: Sequence[Any] = connection.execute(
             sa.select(*group, sa.func.sum(columns.nano), sa.func.sum(columns.requests))
             .where(columns.day < first_day)
             .group_by(*group)
