@@ -100,7 +100,7 @@ async def test_a_failed_model_leaves_a_streams_quotation_and_is_reported(stream:
     ("has_opening", "text", "traced", "notes"),
     [
         (True, "", (QUOTATION, ""), (DISCONNECT_NOTE,)),
-        (True, "One drop is enough. It goes to the pivot", ("One drop", ""), ()),
+        (True, "One drop is enough for it", ("One drop", ""), ()),
         (True, "One drop", (QUOTATION, ""), (DISCONNECT_NOTE,)),
         (False, "", ("", READER_LEFT), ()),
     ],

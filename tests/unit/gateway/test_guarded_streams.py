@@ -110,29 +110,31 @@ def test_a_streamed_json_document_is_masked_and_stays_valid(values: list[str | i
     assert not any(value in str(shown_values) for value in (EMAIL, KEY, "4111", "Heron", COMMAND))
 
 
-def test_streamed_text_is_shown_by_sentences_after_a_bounded_delay() -> None:
-    """A sentence is shown when three words follow, or as many as a phrase has and one more.
+def test_streamed_text_is_delayed_by_a_bounded_amount() -> None:
+    """Plain prose is delayed by two words and a phrase by its length.
 
-    Text without an end of a sentence, or in a key that never ends, is shown after a limit.
+    Text after the start of a long run of letters or of a key is delayed up to a limit.
     """
     plain = StreamGuard(Scanner(Guards(), "answer"))
-    assert plain.feed("One two. Three four ") == ""
-    assert plain.feed("five") == "One two."
-    assert plain.feed(" 6. Seven eight nine ten\neleven twelve thirteen") == (
-        " Three four five 6. Seven eight nine ten\n"
-    ), "a number may go on after a full stop"
+    assert plain.feed("one two three four ") == "one "
     document = StreamGuard(Scanner(Guards(), "answer"), as_json=True)
-    assert document.feed('{"a": "One. Two three four. Five six seven"}') == ""
+    assert document.feed('{"a": "one two three four ') == ""
     phrases = StreamGuard(Scanner(read_guards({"block_list": [PHRASE], "words": "mask"}), "answer"))
-    assert phrases.feed("One. a b c d e f") == ""
-    assert phrases.feed(" g") == "One."
+    assert phrases.feed("a b c d e f g h i ") == "a b "
+    unguarded = StreamGuard(Scanner(read_guards(dict.fromkeys(KINDS, "off")), "answer"))
+    assert unguarded.feed("one two three four ") == "one "
+    guard = StreamGuard(Scanner(Guards(), "answer"))
+    assert guard.feed("one two three four 5 six seven eight nine ten ") == "one two "
+    guard = StreamGuard(Scanner(Guards(), "answer"))
+    text = "5 " + "abc " * 40
+    assert guard.feed(text[:120]) == "", "a number may take 120 characters"
+    assert guard.feed(text[120]) == text[:110]
     long_word = StreamGuard(Scanner(MASKED, "answer"))
-    assert [len(long_word.feed("x" * 1_000)) for _ in range(22)] == [*[0] * 20, 20_880, 0]
+    assert [len(long_word.feed("x" * 1_000)) for _ in range(25)] == [*[0] * 20, 20_880, *[0] * 4]
     key = StreamGuard(Scanner(MASKED, "answer"))
     key.feed("Here: -----BEGIN PRIVATE KEY-----\n")
     shown_lengths = [len(key.feed("MIIE abcd\n" * 100)) for _ in range(20)]
-    assert sum(shown_lengths[:15]) == 0
-    assert sum(shown_lengths) > 15_000, "the delay is bounded"
+    assert shown_lengths == [6, *[0] * 14, 15_993, *[1_000] * 4], "the delay is bounded"
 
 
 class CountingScanner(Scanner):

@@ -100,6 +100,10 @@ class Scanner:
         """Number of words in the longest entry of the block list."""
         return max((len(entry.split()) for entry in self.guards.block_list), default=0)
 
+    @cached_property
+    def is_injection_enforced(self) -> bool:
+        return self._is_enforced("injection")
+
     def find(
         self, text: str, *, only_enforced: bool = False, as_json: bool = False
     ) -> list[GuardFinding]:

@@ -1,8 +1,10 @@
-"""Mask a streamed answer sentence by sentence, because shown text cannot be withdrawn.
+"""Hold back the part of a streamed answer in which a finding to be masked may begin.
 
-A sentence is shown when the words after it show that no finding goes on: personal data, a secret
-or a phrase of the block list may continue after its end. A sentence that ends with a digit goes on
-in the next one. A private key is held back until it ends, and a JSON document is one sentence.
+Shown text cannot be withdrawn, so the last words are always held back. Personal data or a secret
+may begin with a digit, an `@`, a word such as `token`, or a run longer than any word. If the
+last `WINDOW` characters contain one of these, the text from there on is held back. A run without
+spaces and a private key are held back until they end. In plain prose, two words are held back, or
+the whole sentence if injections are masked or blocked. A JSON document is held back whole.
 """
 # pyright: strict
 
@@ -11,21 +13,29 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from twin_resources.gateway.guards.injection import split_sentences
 from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, mask_findings
 
-_MIN_WORDS = 3  # after the end of a sentence; the last one may be unfinished
-_LOOK_BEHIND = 200  # shown characters, kept as context for a number that follows
+# The lengths are in characters. The longest values written in groups are an IBAN (34 letters and
+# digits, and 8 spaces) and a phone number with an extension (about 60). The words that announce
+# such a value precede it by up to 48 characters.
+WINDOW = 120
+_MAX_RUN = 4096  # length of a web token; a longer run cannot be recognized as a secret
 _MAX_KEY = 16_000
-# The longest text that may wait for the end of a sentence; a token has at most 4,096 characters.
-_MAX_HELD = 20_000
-_WINDOW = 120  # then the end of the text still waits: no value written in groups is longer
+_MIN_WORDS = 3  # the last one may be unfinished
+_LOOK_BEHIND = 200  # shown characters, kept as context for a number that follows
+_FINDING_START = re.compile(
+    r"\d|@|://|-----|[A-Za-z0-9_+/=-]{16,}|(?<=\s)(?:at|AT|\u00e4t|arroba|chiocciola)(?=\s)"
+    r"|[\[({<] ?(?i:at|\u00e4t|\u00e6t|arroba|chez|chiocciola|apestaart(?:je)?) ?[\])}>]"
+    r"|(?i:passw|passphrase|passcode|pwd|secret|token|credential|api[ _-]?key|access[ _-]?key"
+    r"|auth[ _-]?key|bearer|basic )"
+)
 _OPEN_KEY = re.compile(r"-----BEGIN(?!(?s:.)*?-----END[^\n]*-----)")
 _WORD = re.compile(r"\S+")
-_SENTENCE_END = re.compile(r"(?<!\d)[.!?…。](?=\s)|(?<![\d\s])\n")
 
 
 class StreamGuard:
-    """A filter that masks the findings in a growing answer and withholds its last sentence.
+    """A filter that masks the findings in a growing answer and withholds text that may become one.
 
     The results of `feed` and `finish` together are the whole text with its findings masked, or the
     text before the first blocked finding.
@@ -73,14 +83,21 @@ class StreamGuard:
         text, held_start = self._text, self._held_start
         word_starts = [match.start() for match in _WORD.finditer(text, held_start)]
         min_words = max(_MIN_WORDS, self._scanner.max_phrase_words + 1)
-        limit = word_starts[-min_words] if len(word_starts) >= min_words else held_start
+        end = word_starts[-min_words] if len(word_starts) >= min_words else held_start
+        if self._scanner.is_injection_enforced:
+            *_, (sentence_start, _) = (0, 0), *split_sentences(text)
+            end = min(end, sentence_start)  # the last sentence may continue
+        finding_match = _FINDING_START.search(text, max(held_start, len(text) - WINDOW))
+        if finding_match is not None:
+            # The value may begin two words before (`DE 89 …`, `ann dot bell at …`).
+            starts = [start for start in word_starts if start <= finding_match.start()]
+            end = min(end, starts[-min(len(starts), 3)] if starts else held_start)
         open_key = _OPEN_KEY.search(text, held_start)
         if open_key is not None and len(text) - open_key.start() < _MAX_KEY:
-            limit = min(limit, open_key.start())
-        ends = [match.end() for match in _SENTENCE_END.finditer(text, held_start, limit)]
-        if ends:
-            return ends[-1]
-        return len(text) - _WINDOW if len(text) - held_start > _MAX_HELD else held_start
+            end = min(end, open_key.start())
+        if end <= held_start and len(text) - held_start > _MAX_RUN + _MAX_KEY:
+            end = len(text) - WINDOW
+        return end
 
     def _show(self, end: int) -> str:
         """Show the text up to `end`, or up to the start of a finding that extends past it."""
@@ -111,10 +128,12 @@ class StreamGuard:
         ]
         shown_text = mask_findings(self._text[start:end], masked, as_json=self._as_json)
         self._held_start = end
-        # Sentences are dropped whole, because an injection is found by its sentence.
-        ends = [match.end() for match in _SENTENCE_END.finditer(self._text, 0, end - _LOOK_BEHIND)]
-        if end > 2 * _LOOK_BEHIND and ends:
-            self._text = self._text[ends[-1] :]
-            self._held_start -= ends[-1]
-            self._dropped_length += ends[-1]
+        surplus = end - _LOOK_BEHIND
+        if surplus > _LOOK_BEHIND:
+            if self._scanner.is_injection_enforced:  # cut only where a sentence begins
+                sentences = split_sentences(self._text)
+                surplus = max(begin for begin, _ in ((0, 0), *sentences) if begin <= surplus)
+            self._text = self._text[surplus:]
+            self._held_start -= surplus
+            self._dropped_length += surplus
         return shown_text
