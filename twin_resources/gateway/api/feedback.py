@@ -45,7 +45,6 @@ from twin_resources.observability.langfuse.outbox import (
 )
 from twin_resources.observability.langfuse.score_names import COMPARISON, EDIT, VOTE
 
-MAX_FEEDBACK_BYTES = 64 * 1024
 MAX_EDIT_CHARACTERS = 20_000
 MAX_COMMENT_CHARACTERS = 500
 _TRACE_ID_PATTERN = r"^[0-9a-f]{32}$"
@@ -97,8 +96,7 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackBody:
     """Parse and check the body of a feedback message.
 
     Raises:
-        RefusedError: 400 if the body is not valid feedback, 403 if the key may not name a reader,
-            413 if the body is too long.
+        RefusedError: 400 if the body is not valid feedback, 403 if the key may not name a reader.
     """
     body = _parse_body(raw)
     if body.preferred == body.trace_id:
@@ -186,14 +184,6 @@ async def store_feedback(outbox: Outbox, key: Key, raw: bytes) -> Mapping[str, A
 
 
 def _parse_body(raw: bytes) -> FeedbackBody:
-    if len(raw) > MAX_FEEDBACK_BYTES:
-        raise RefusedError(
-            413,
-            "body_too_large",
-            tried="read the feedback",
-            found=f"{len(raw):,} bytes",
-            next_step=f"send at most {MAX_FEEDBACK_BYTES:,} bytes",
-        )
     try:
         return FeedbackBody.model_validate_json(raw)
     except ValidationError as error:

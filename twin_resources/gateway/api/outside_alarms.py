@@ -23,7 +23,6 @@ from twin_resources.access.refusals import RefusedError, bad_request, refuse_if_
 from twin_resources.storage.state.state import State
 from twin_resources.untrusted_json import parse_untrusted_json
 
-MAX_ALARM_BYTES = 64 * 1024
 MAX_REASON_CHARACTERS = 200
 MONITOR_ALERT = "monitor-alert"  # type of the envelope of Langfuse's monitors
 ALERT_SEVERITIES = ("ALERT", "WARNING")
@@ -69,14 +68,6 @@ async def store_alarm(
 
 
 def _parse_body(raw: bytes) -> Mapping[str, Any]:
-    if len(raw) > MAX_ALARM_BYTES:
-        raise RefusedError(
-            413,
-            "body_too_large",
-            tried="read the alarm",
-            found=f"{len(raw):,} bytes",
-            next_step=f"send at most {MAX_ALARM_BYTES:,} bytes",
-        )
     try:
         body: Any = parse_untrusted_json(raw) if raw.strip() else {}
     except ValueError as error:
