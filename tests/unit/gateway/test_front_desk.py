@@ -279,7 +279,7 @@ async def test_the_front_desk_speaks_after_the_search(
         assert "“Post 1”" in prepared.exchange.fixed_answer
     off = replace(prepared.author, front_desk=read_front_desk({expected or "identity": ""}))
     change_snapshot(path, authors={off.slug: off})
-    assert (await prepare(path, message)).fixed_text.front_desk == ""
+    assert (await prepare(path, message)).exchange.fixed_text.front_desk == ""
 
 
 @pytest.mark.parametrize(
@@ -325,13 +325,13 @@ async def test_the_conversation_itself_answers_what_is_asked_about_it(home: Sett
     assert prepared.exchange.fixed_text.front_desk == "talk"
     path = create_quoting_path(home, answer="quote")
     rewritten = await prepare(path, *turns[:2], "in German please")
-    assert rewritten.fixed_text.front_desk == "rewriting"
+    assert rewritten.exchange.fixed_text.front_desk == "rewriting"
     assert "word for word" in rewritten.exchange.fixed_answer
     for message in (turns[-1], "Shorten that."):
         first = await prepare(path, message)
-        assert first.fixed_text.front_desk == "", "there is no conversation yet"
+        assert first.exchange.fixed_text.front_desk == "", "there is no conversation yet"
     draft = await prepare(path, *turns[:2], "Shorten that.", model="twin/ann@voice")
-    assert draft.fixed_text.front_desk == "", "a model writes a draft"
+    assert draft.exchange.fixed_text.front_desk == "", "a model writes a draft"
 
 
 async def test_a_possible_question_about_identity_gets_a_notice_and_the_posts(
