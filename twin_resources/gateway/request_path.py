@@ -591,7 +591,7 @@ async def render_prompt(exchange: Exchange, path: RequestPath) -> Exchange:
     elif len(request.system) > MAX_NOTE_CHARACTERS:
         message = f"the system message was truncated to {MAX_NOTE_CHARACTERS:,} characters"
         notes = _add(notes, message)
-    sampling = {
+    sampling: dict[str, Any] = {
         "temperature": author.temperature,
         "frequency_penalty": FREQUENCY_PENALTY,
         "max_tokens": author.max_tokens,

@@ -53,8 +53,8 @@ class StreamGuard:
         self._scanner = scanner
         self._as_json = as_json
         self._text = ""  # the end of the shown text, then the withheld text
-        self._held_start = 0  # offset of the withheld text in `_text`
-        self._dropped_length = 0  # number of characters before `_text`
+        self._held_start: int = 0  # offset of the withheld text in `_text`
+        self._dropped_length: int = 0  # number of characters before `_text`
         self._all_pieces: list[str] = []  # filled only if a kind is recorded, for a scan at the end
 
     def feed(self, text: str) -> str:
