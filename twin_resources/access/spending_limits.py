@@ -1,7 +1,7 @@
 """Limit the spending of the home, and of each purpose and key.
 
 Scope: limits by UTC day and month, the settings for them, the refusal, and formatting amounts.
-Out of scope: the spending itself (`account.py`), its rows (`account_rows.py`).
+Out of scope: the spending itself (`account.py`).
 """
 # pyright: strict
 
