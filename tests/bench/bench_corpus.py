@@ -33,7 +33,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -150,15 +149,32 @@ def run_import(home: Settings, *, random_vectors: bool = False) -> dict[str, flo
 def run_worker(vectors: str) -> int:
     """Import in this process, and print the cost as one line of JSON."""
     import dagster as dg
+    import numpy as np
 
     from twin_assets.definitions import build_defs
     from twin_resources.dagster_resources import EmbedderResource
+    from twin_resources.models.embedder.embedder import Embedder, find_prepared_embedder
+
+    generator = np.random.default_rng(1)
+
+    class RandomEmbedder(Embedder):
+        """The real embedder, with random vectors for posts of which only the number matters."""
+
+        def embed(
+            self,
+            texts: Sequence[str],
+            *,
+            are_questions: bool = False,
+            progress: Callable[[int, int], object] | None = None,
+        ) -> np.ndarray:
+            vectors = generator.normal(size=(len(texts), self.dimension))
+            if progress is not None:
+                progress(1, 1)
+            return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("float32")
 
     class RandomEmbedderResource(EmbedderResource):
-        """Provides random vectors for the existing posts, of which only the number matters."""
-
-        def embedder(self) -> Any:
-            return _RandomEmbedder(super().embedder())
+        def embedder(self) -> Embedder:
+            return RandomEmbedder(*find_prepared_embedder(self.settings()), threads=1)
 
     resources = {"embedder": RandomEmbedderResource()} if vectors == "random" else {}
     job = build_defs(resources=resources).resolve_job_def("import_posts")
@@ -171,31 +187,6 @@ def run_worker(vectors: str) -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(cost | {"peak_mb": peak}))
     return 0
-
-
-class _RandomEmbedder:
-    """Returns random unit vectors, and has the revision and dimension of the real embedder."""
-
-    def __init__(self, real: Any) -> None:
-        self.revision, self.dimension, self.calls = real.revision, real.dimension, 0
-        self.tokenizer = real.tokenizer
-
-    def embed(
-        self,
-        texts: list[str],
-        *,
-        progress: object = None,
-        each_text: Callable[[int, Any], object] | None = None,
-    ) -> Any:
-        import numpy as np
-
-        if each_text is not None:
-            for number in range(len(texts)):
-                each_text(number, np.ones((1, self.dimension), "float32"))
-
-        self.calls += 1
-        vectors = np.random.default_rng(self.calls).normal(size=(len(texts), self.dimension))
-        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("float32")
 
 
 def require_planted_found(home: Settings) -> None:

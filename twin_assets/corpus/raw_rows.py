@@ -15,7 +15,7 @@ from twin_assets.corpus.importers.suffixes import get_markup
 
 _SHARED_COLUMNS = (
     *("url", "author", "byline", "kind", "title", "text", "markup", "language"),
-    *("visibility", "licence", "created_at", "updated_at"),
+    *("visibility", "licence", "created_at", "local_time", "updated_at"),
 )
 
 
@@ -26,7 +26,6 @@ def build_post_row(post: Post) -> dict[str, Any]:
     """
     return {
         **{name: getattr(post, name) for name in _SHARED_COLUMNS},
-        "local_time": post.local_time,
         "parent_id": "",
         "tags": post.tags,
         "content_hash": hash_content(post.text),
@@ -41,7 +40,6 @@ def build_record_row(record: ExportRecord) -> dict[str, Any]:
     return {
         **{name: getattr(record, name) for name in _SHARED_COLUMNS},
         **draft_columns,
-        "local_time": None,
         "parent_id": f"{record.source}/{record.parent_id}" if record.parent_id else "",
         "tags": list(record.tags),
         "content_hash": hash_content(record.text) if has_text else _make_unique_hash(record.row_id),

@@ -12,7 +12,7 @@ from twin_assets.corpus.importers.front_matter import (
     BrokenFrontMatterError,
     get_list_field,
     get_text_field,
-    parse_datetime,
+    parse_local_datetime,
     split_front_matter,
 )
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason
@@ -134,7 +134,7 @@ def test_broken_blocks_are_errors(text: str) -> None:
     ],
 )
 def test_dates_become_utc(value: object, zone: str, expected: datetime | None) -> None:
-    assert parse_datetime(value, ZoneInfo(zone) if zone else None) == expected
+    assert parse_local_datetime(value, ZoneInfo(zone) if zone else None) == expected
 
 
 def test_fields_are_read_in_several_spellings() -> None:

@@ -7,7 +7,7 @@ network (https://lxml.de/FAQ.html#how-do-i-use-lxml-safely-as-a-web-service-endp
 
 Ghost: its database tables in JSON (https://docs.ghost.org/migration/custom): a list `db` with one
 `{meta, data}`, or only that object. Ghost stores each post's HTML beside its editor's document.
-Members, sessions, settings and addresses are also in the file but are never read.
+Of the settings only the site's time zone is read; members, sessions and addresses never are.
 
 Medium: `posts/<date>_<title>-<id>.html` and `posts/draft_<title>-<id>.html`
 (https://help.medium.com/hc/en-us/articles/115004745787), each an `h-entry`
@@ -33,6 +33,7 @@ from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.archive import Archive, MemberError
@@ -42,10 +43,11 @@ from twin_assets.corpus.importers.foreign_html import (
     serialize_inner_html,
     strip_tags,
 )
-from twin_assets.corpus.importers.front_matter import parse_datetime
+from twin_assets.corpus.importers.front_matter import parse_local_datetime
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import ExportFiles, Importer, RejectedExport, add_text
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string, get_time
+from twin_assets.corpus.importers.post_dates import find_zone
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
@@ -124,6 +126,7 @@ def _build_wordpress_item(
         markup="html",
         created_at=_read_first_time(element, f"{_WP}post_date_gmt", "pubDate", f"{_WP}post_date"),
         updated_at=_read_first_time(element, f"{_WP}post_modified_gmt", f"{_WP}post_modified"),
+        local_time=_read_first_time(element, f"{_WP}post_date"),  # in the site's zone
         visibility="public" if status == "public" else "private",
         tags=tuple(
             strip_tags(tag.text or "")
@@ -141,7 +144,7 @@ def _read_text(element: Any, name: str) -> str:
 def _read_first_time(element: Any, *names: str) -> datetime | None:
     """Return the first time that is set; a time without a zone counts as UTC."""
     texts = (_read_text(element, name) for name in names)
-    times = (parse_datetime(text) for text in texts if not text.startswith("0000"))
+    times = (parse_local_datetime(text) for text in texts if not text.startswith("0000"))
     return next(filter(None, times), None)
 
 
@@ -202,10 +205,16 @@ def read_ghost(archive: Archive, name: str, include: frozenset[str]) -> Iterator
     tables = get_member(next(iter(get_objects(document, "db")), document), "data")
     authors = _read_names(tables, "users", "posts_authors", "author_id")
     tags = _read_names(tables, "tags", "posts_tags", "tag_id")
+    zones = [
+        find_zone(get_string(row, "value"))
+        for row in get_objects(tables, "settings")
+        if get_string(row, "key") in {"timezone", "active_timezone", "activeTimezone"}
+    ]
+    zone = next(filter(None, zones), None)
     return json_rows.map_rows(
         name,
         get_member(tables, "posts"),
-        lambda row, location: _build_ghost_item(row, location, authors, tags, include),
+        lambda row, location: _build_ghost_item(row, location, authors, tags, zone, include),
     )
 
 
@@ -225,6 +234,7 @@ def _build_ghost_item(
     location: str,
     authors: Mapping[str, list[str]],
     tags: Mapping[str, list[str]],
+    zone: ZoneInfo | None,
     include: frozenset[str],
 ) -> ExportItem:
     post_id = get_string(row, "id")
@@ -255,7 +265,8 @@ def _build_ghost_item(
         byline="posts_authors" if signers else "users",
         markup=markup,
         language=get_string(row, "locale"),
-        created_at=get_time(row, "published_at") or get_time(row, "created_at"),
+        created_at=get_time(row, "published_at", zone=zone)
+        or get_time(row, "created_at", zone=zone),
         updated_at=get_time(row, "updated_at"),
         visibility=visibility,
         # Names that begin with `#` are internal tags.
@@ -335,7 +346,7 @@ def _build_story(page: str, name: str, include: frozenset[str]) -> ExportItem:
         kind="draft" if is_draft else "reply" if is_response else "article",
         title="" if is_response else title,
         markup="html",
-        created_at=None if date is None else parse_datetime(str(date.get("datetime") or "")),
+        created_at=None if date is None else parse_local_datetime(str(date.get("datetime") or "")),
     )
 
     def read_own_html() -> str:
@@ -457,7 +468,7 @@ def _build_substack_item(
         kind="draft" if is_draft else "post" if row.get("type") == "thread" else "article",
         title=row.get("title", ""),
         markup="html",
-        created_at=parse_datetime(row.get("post_date", "")),
+        created_at=parse_local_datetime(row.get("post_date", "")),
         visibility=_SUBSTACK_AUDIENCES.get(audience, "private"),
     )
 

@@ -24,6 +24,7 @@ from typing import Any
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.blog_exports import MERGED_ITEM
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
+from twin_assets.corpus.importers.front_matter import parse_local_datetime
 from twin_assets.corpus.importers.importer import (
     CONVERT_ADVICE,
     Importer,
@@ -215,11 +216,13 @@ def _read_language(element: Any) -> str:
 
 
 def _parse_date(entry: Any, name: str) -> datetime | None:
-    date_fields = entry.get(f"{name}_parsed")
+    """Return feedparser's time, in the zone that the entry states."""
+    date_fields, stated_time = entry.get(f"{name}_parsed"), parse_local_datetime(entry.get(name))
     try:
-        return datetime(*date_fields[:6], tzinfo=UTC) if date_fields else None
+        time = datetime(*date_fields[:6], tzinfo=UTC) if date_fields else None
     except (ValueError, TypeError, OverflowError):
         return None
+    return stated_time if time and stated_time == time else time
 
 
 _BLOGGER = RejectedExport(

@@ -320,14 +320,8 @@ def get_list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
     return list(dict.fromkeys(tag.strip() for tag in entries if tag.strip()))
 
 
-def parse_datetime(value: object, zone: ZoneInfo | None = None) -> datetime | None:
-    """Return a front matter date in UTC, or None if the value is not a date; see below."""
-    local_time = parse_local_datetime(value, zone)
-    return local_time.astimezone(UTC) if local_time else None
-
-
 def parse_local_datetime(value: object, zone: ZoneInfo | None = None) -> datetime | None:
-    """Return a front matter date in its own zone, or None if the value is not a date.
+    """Return a date of a file in its own zone, or None if the value is not a date.
 
     A date without a time zone is interpreted in `zone` (the site's, or UTC), as in Jekyll and Hugo.
     """

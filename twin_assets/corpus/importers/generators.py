@@ -22,11 +22,12 @@ import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import yaml
 
 from twin_assets.corpus.importers import front_matter
+from twin_assets.corpus.importers.post_dates import find_zone
 from twin_assets.corpus.importers.suffixes import (
     NON_MARKDOWN_SUFFIXES,
     get_known_suffix,
@@ -221,10 +222,7 @@ class Site:
     @property
     def zone(self) -> ZoneInfo | None:
         """The zone for dates without one, or None (UTC) if the site does not name a known zone."""
-        try:
-            return ZoneInfo(self.timezone) if self.timezone else None
-        except (ZoneInfoNotFoundError, ValueError):
-            return None
+        return find_zone(self.timezone)
 
     @property
     def tags(self) -> str:

@@ -13,9 +13,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
+from zoneinfo import ZoneInfo
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
-from twin_assets.corpus.importers.front_matter import parse_datetime
+from twin_assets.corpus.importers.front_matter import parse_local_datetime
 from twin_assets.corpus.importers.record import SkippedItem
 
 _Item = TypeVar("_Item")
@@ -82,15 +83,21 @@ def get_string(row: object, *path: str) -> str:
     return _CONTROL_CHARACTERS.sub("", value) if isinstance(value, str) else ""
 
 
-def get_time(row: object, *path: str) -> datetime | None:
-    """Return a member's time in UTC, from text or milliseconds since 1970, or None."""
+def get_time(row: object, *path: str, zone: ZoneInfo | None = None) -> datetime | None:
+    """Return a member's time, from text or milliseconds since 1970, or None.
+
+    Args:
+        zone: the zone to show it in; None for the zone that the text states, or UTC.
+    """
     value = get_member(row, *path)
-    if isinstance(value, int) and not isinstance(value, bool):
-        try:
-            return datetime.fromtimestamp(value / 1000, UTC)
-        except (ValueError, OverflowError, OSError):
-            return None
-    return parse_datetime(value) if isinstance(value, str) else None
+    try:
+        if isinstance(value, int) and not isinstance(value, bool):
+            time = datetime.fromtimestamp(value / 1000, UTC)
+        else:
+            time = parse_local_datetime(value) if isinstance(value, str) else None
+        return time.astimezone(zone) if time and zone else time
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def get_objects(row: object, *path: str) -> list[dict[str, Any]]:

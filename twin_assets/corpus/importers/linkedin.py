@@ -37,7 +37,7 @@ from urllib.parse import unquote
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import find_text, serialize_inner_html
-from twin_assets.corpus.importers.front_matter import parse_datetime
+from twin_assets.corpus.importers.front_matter import parse_local_datetime
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import ExportFiles, Importer, RejectedExport, add_text
 from twin_assets.corpus.importers.post_head import decode
@@ -331,7 +331,7 @@ def _decode_identifier_time(identifier: str) -> datetime | None:
 
 def _find_time(text: str) -> datetime | None:
     match = _TIMESTAMP.search(text)
-    return parse_datetime(match[0]) if match else None
+    return parse_local_datetime(match[0]) if match else None
 
 
 IMPORTER = Importer(

@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import takewhile
 from typing import Any, TypeVar, cast
+from zoneinfo import ZoneInfo, available_timezones
 
 from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.archive import Archive, MemberError
@@ -38,6 +39,7 @@ from twin_assets.corpus.importers.json_rows import (
     get_strings,
     get_time,
 )
+from twin_assets.corpus.importers.post_dates import find_zone
 from twin_assets.corpus.importers.record import (
     ExportItem,
     ExportRecord,
@@ -170,6 +172,27 @@ _SHORT_LINK = re.compile(r"https?://t\.co/\w+")
 _QUOTED_POST_LINK = re.compile(
     r"\s*https?://(?:www\.|mobile\.)?(?:twitter|x)\.com/\w+/status/\d+\S*\Z"
 )
+_RAILS_ZONES = {
+    "Pacific Time (US & Canada)": "America/Los_Angeles",
+    "Mountain Time (US & Canada)": "America/Denver",
+    "Central Time (US & Canada)": "America/Chicago",
+    "Eastern Time (US & Canada)": "America/New_York",
+    "Atlantic Time (Canada)": "America/Halifax",
+    "Newfoundland": "America/St_Johns",
+    "Arizona": "America/Phoenix",
+    "Alaska": "America/Juneau",
+    "Hawaii": "Pacific/Honolulu",
+    "Brasilia": "America/Sao_Paulo",
+    "Edinburgh": "Europe/London",
+    "Bern": "Europe/Zurich",
+    "St. Petersburg": "Europe/Moscow",
+    **dict.fromkeys(("Chennai", "Mumbai", "New Delhi"), "Asia/Kolkata"),
+    **dict.fromkeys(("Osaka", "Sapporo"), "Asia/Tokyo"),
+    "Beijing": "Asia/Shanghai",
+    "Wellington": "Pacific/Auckland",
+}
+"""Zones whose name is no city of the IANA database, or is another one's: `ActiveSupport::TimeZone`
+(https://api.rubyonrails.org/classes/ActiveSupport/TimeZone.html)."""
 _MIN_COMMON_PREFIX = 20
 """Minimum common prefix, in characters, of a note and a post that are one second apart."""
 
@@ -185,9 +208,10 @@ class _Tweet(NetworkPost):
 def read_x(archive: Archive, name: str, _include: frozenset[str]) -> Iterator[_Tweet | SkippedItem]:
     """Yield the posts of one script."""
     account, visibility = _read_account(archive)
+    zone = _find_rails_zone(account.get("timeZone", ""))
     document = json_rows.load_document(archive, name)
     return json_rows.map_rows(
-        name, document, lambda row, location: _parse_tweet(row, location, account, visibility)
+        name, document, lambda row, location: _parse_tweet(row, location, account, visibility, zone)
     )
 
 
@@ -222,7 +246,7 @@ def _exclude_row(_row: dict[str, Any], location: str, *, reason: str) -> Skipped
 
 
 def _read_account(archive: Archive) -> tuple[Mapping[str, str], str]:
-    """Return the account's `accountId`, `username` and name, and who may read its posts."""
+    """Return the account's `accountId`, `username`, name and zone, and who may read its posts."""
 
     def read_objects(name: str) -> list[dict[str, Any]]:
         rows = _read_rows(archive, archive.names_matching(name), lambda row, _: row)
@@ -232,16 +256,33 @@ def _read_account(archive: Archive) -> tuple[Mapping[str, str], str]:
     for row in read_objects(r"data/account\.js"):
         fields = ("accountId", "username", "accountDisplayName")
         account = {field: get_string(row, "account", field) for field in fields}
+    zones = [
+        get_string(row, "accountTimezone", "timeZone")
+        for row in read_objects(r"data/account-timezone\.js")
+    ]
     changes = [
         tuple(get_string(row, "protectedHistory", name) for name in ("protectedAt", "action"))
         for row in read_objects(r"data/protected-history\.js")
     ]
     is_protected = bool(changes) and max(changes)[1].lower() == "protect"
+    account["timeZone"] = next(filter(None, zones), "")
     return account, "followers" if is_protected else "public"
 
 
+def _find_rails_zone(name: str) -> ZoneInfo | None:
+    """Return the zone that Ruby on Rails names by its largest city, or None if it is unknown."""
+    if not name or name in _RAILS_ZONES:
+        return find_zone(_RAILS_ZONES.get(name, ""))
+    cities = {zone.rpartition("/")[2]: zone for zone in sorted(available_timezones())}
+    return find_zone(cities.get(name.replace(" ", "_"), ""))
+
+
 def _parse_tweet(
-    row: dict[str, Any], location: str, account: Mapping[str, str], visibility: str
+    row: dict[str, Any],
+    location: str,
+    account: Mapping[str, str],
+    visibility: str,
+    zone: ZoneInfo | None,
 ) -> _Tweet | SkippedItem:
     tweet: dict[str, Any] = row["tweet"] if isinstance(row.get("tweet"), dict) else row
     post_id = get_string(tweet, "id_str") or get_string(tweet, "id")
@@ -266,7 +307,7 @@ def _parse_tweet(
         for item in get_objects(tweet, name, "media")
     ]
     name = account.get("accountDisplayName") or account.get("username", "")
-    created_at = get_time(tweet, "created_at")
+    created_at = get_time(tweet, "created_at", zone=zone)
     record = ExportRecord(
         source="x",
         source_id=post_id,

@@ -24,7 +24,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, cast
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from twin_assets.corpus.importers.front_matter import parse_local_datetime
 from twin_assets.corpus.importers.visibility_rules import normalize_key
@@ -132,6 +132,14 @@ def parse_date(
     if not _ISO.match(text) and not _has_day_and_month(text):
         return _parse_date_in_words(text, zone, language)
     return _parse_datetime(text, zone)
+
+
+def find_zone(name: str) -> ZoneInfo | None:
+    """Return the zone with this IANA name, or None if there is none."""
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
 
 
 def split_date_and_title(source_id: str) -> tuple[str, str]:

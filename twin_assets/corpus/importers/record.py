@@ -26,7 +26,10 @@ class ExportRecord:
         byline: the source of the author's name ("Profile.csv", "dc:creator").
         markup: as in `RawPosts`.
         language: BCP 47 tag in the export, or "".
-        created_at, updated_at: times in UTC, or None if unknown.
+        created_at, updated_at: times in the zone that the export states, or in UTC; None if
+            unknown. They are stored in UTC.
+        local_time: `created_at` as the platform shows it, without a zone; None for the time in the
+            zone of `created_at`. A post is cited by this day.
         visibility: the visibility at the source, with the values of `RawPosts`.
         licence: the source's name for the licence (an SPDX identifier or an address), or "".
         parent_id: `source_id` of the author's text that this text replies to or continues, or "".
@@ -45,6 +48,7 @@ class ExportRecord:
     language: str = ""
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    local_time: datetime | None = None
     visibility: str = "public"
     licence: str = ""
     parent_id: str = ""
@@ -58,15 +62,18 @@ class ExportRecord:
     def to_storable(self) -> ExportRecord:
         """Return the record as it is stored, whatever its importer read.
 
-        Times are in UTC, a draft is private, white space of the title and repeated tags are gone,
-        an address is one of the web, and only a name has a byline. Lone surrogates (`\\ud83d` in
-        a JSON file) and NUL characters, which UTF-8 or a table cannot hold, become U+FFFD.
+        Times but the local one are in UTC, a draft is private, white space of the title and
+        repeated tags are gone, an address is one of the web, and only a name has a byline. Lone
+        surrogates (`\\ud83d` in a JSON file) and NUL characters, which UTF-8 or a table cannot
+        hold, become U+FFFD.
         """
         fields: dict[str, Any] = dict(vars(self))
+        shown_time = self.local_time or self.created_at
+        fields["local_time"] = shown_time and shown_time.replace(tzinfo=None)
         for name, value in fields.items():
             if isinstance(value, str):
                 fields[name] = _make_encodable(value)
-            elif isinstance(value, datetime):
+            elif isinstance(value, datetime) and value.tzinfo:
                 fields[name] = value.astimezone(UTC)
         fields["title"] = " ".join(fields["title"].split())
         fields["url"] = fields["url"] if re.match(r"https?://", fields["url"]) else ""

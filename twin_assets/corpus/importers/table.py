@@ -182,7 +182,7 @@ def _build_record(row: dict[str, str], location: str, texts: dict[str, str]) -> 
     post_date = parse_date(date, language=str) if date else None
     if date and (post_date is None or post_date.is_ambiguous):
         raise _TableError(line, f'has the date "{date[:40]}": write it like 2024-05-31')
-    created_at = post_date.utc_time if post_date else None
+    created_at = post_date.time if post_date else None
     markup = "html" if _HTML_START.match(text) else "markdown"
     text = remove_foreign_parts(text) if markup == "html" else text
     if not (strip_tags(text) if markup == "html" else text):

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from tests.unit.corpus.export_files import Files, write_folder
 from tests.unit.corpus.importers.importer_outcomes import read_export
 from tests.unit.corpus.importers.platform_rows import (
     ACCOUNT,
+    FEED_HEAD,
     FOLLOWERS,
     PUBLIC,
     RSS_TAIL,
     SHARES_HEAD,
     WXR_HEAD,
+    build_content,
+    build_item,
     build_item_xml,
     build_note,
     build_post,
@@ -38,6 +42,7 @@ from twin_assets.corpus.importers.network_exports import find_thread_roots
 from twin_assets.corpus.importers.recognition import IMPORTERS, find_importer
 from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.importers.wordpress_text import convert_to_html
+from twin_assets.corpus.raw_rows import build_record_row
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,9 @@ def build_wordpress(*items: str) -> Files:
     return {"export.xml": WXR_HEAD + "".join(items) + RSS_TAIL}
 
 
-def build_ghost(*posts: Any) -> Files:
+def build_ghost(*posts: Any, zone: str = "Etc/UTC") -> Files:
     tables = {
+        "settings": [{"key": "title", "value": "SECRET"}, {"key": "timezone", "value": zone}],
         "posts": posts,
         "posts_authors": [{"post_id": "p1", "author_id": f"u{n}"} for n in (1, 2)],
         "users": [
@@ -594,6 +600,56 @@ def test_posts_become_records(name: str, tmp_path: Path) -> None:
     text = json.dumps(fields)
     words = ("SECRET", "HIS WORDS", "example.org", *samples.TEXT_BY_OTHERS)
     assert [word for word in words if word in text] == []
+
+
+_X_ZONES = [
+    {"account_timezone": [{"accountTimezone": {"accountId": "42", "timeZone": name}}]}
+    for name in ("Pacific Time (US & Canada)", "Tokyo", "Central Standard Time")
+]
+_FEBRUARY_10 = {"created_at": "Fri Feb 10 02:00:00 +0000 2023"}
+LOCAL_TIMES: list[tuple[str, str, Files, str]] = [
+    ("wordpress", "both times", build_wordpress(build_item_xml(1, post_date="2023-02-10 02:05:09")),
+     "2023-02-10T02:05:09"),
+    ("wordpress", "UTC alone", build_wordpress(build_item_xml(1)), "2023-02-09T17:05:09"),
+    ("ghost", "a zone", build_ghost(build_post(1), zone="Asia/Tokyo"), "2023-02-10T03:05:09"),
+    ("ghost", "an unknown zone", build_ghost(build_post(1), zone="Mars"), "2023-02-09T18:05:09"),
+    ("x", "a zone", build_x([build_tweet(1, "a", **_FEBRUARY_10)], **_X_ZONES[0]),
+     "2023-02-09T18:00:00"),
+    ("x", "a city", build_x([build_tweet(1, "a", **_FEBRUARY_10)], **_X_ZONES[1]),
+     "2023-02-10T11:00:00"),
+    ("x", "an unknown zone", build_x([build_tweet(1, "a", **_FEBRUARY_10)], **_X_ZONES[2]),
+     "2023-02-10T02:00:00"),
+    ("mastodon", "UTC", build_outbox(build_note(9, "<p>a</p>")), "2023-02-09T18:05:09"),
+    ("mastodon", "an offset",
+     build_outbox(build_note(9, "<p>a</p>", published="2023-02-10T03:05:09+09:00")),
+     "2023-02-10T03:05:09"),
+    ("medium", "UTC", {name: samples.MEDIUM[name] for name in list(samples.MEDIUM)[:1]},
+     "2020-01-02T03:04:05.678000"),
+    ("linkedin", "UTC", {"Shares.csv": SHARES_HEAD + build_share(samples.FIRST, "a")},
+     "2023-05-01T12:34:56.789000"),
+    ("substack", "UTC",
+     {"posts.csv": "".join(samples.POSTS_CSV.splitlines(keepends=True)[:2]),
+      "posts/101.on-clocks.html": "<p>a</p>"},
+     "2024-03-01T10:00:00"),
+    ("feed", "an offset", {"feed.xml": FEED_HEAD + build_item(1, build_content("<p>a</p>"))
+                           + RSS_TAIL}, "2023-02-09T18:05:09"),
+    ("table", "an offset", {"a.csv": "date,text\n2024-06-01T00:30:00+09:00,a\n"},
+     "2024-06-01T00:30:00"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("importer_name", "files", "local_time"),
+    [pytest.param(name, *rest, id=f"{name}: {zone}") for name, zone, *rest in LOCAL_TIMES],
+)
+def test_a_post_has_the_day_that_its_platform_shows(
+    importer_name: str, files: Files, local_time: str, tmp_path: Path
+) -> None:
+    [importer] = [importer for importer in IMPORTERS if importer.name == importer_name]
+    row = build_record_row(read_export(write_folder(files, tmp_path), importer).record)
+    assert row["local_time"].isoformat() == local_time
+    assert row["local_time"].tzinfo is None
+    assert row["created_at"].tzinfo is UTC
 
 
 @pytest.mark.parametrize("name", samples.EXPORTS)
