@@ -21,6 +21,7 @@ from twin_assets.corpus.code_blocks import replace_highlights
 from twin_assets.corpus.html_fragment import (
     extract_code_blocks,
     fragment_to_markdown,
+    keep_running_text,
     strip_inline_tags,
     wrap_loose_text,
 )
@@ -72,6 +73,7 @@ def _extract_main_text(source: str, *, fast: bool) -> tuple[str, int]:
     tree = parse_html(source)
     if tree is None:
         return "", 0
+    keep_running_text(tree)
     code_blocks = extract_code_blocks(tree)
     strip_inline_tags(tree)
     wrap_loose_text(tree)

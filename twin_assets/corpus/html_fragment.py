@@ -23,6 +23,17 @@ from twin_assets.corpus.html_markdown import (
 _UNWRAPPED_TAGS = (
     *("a", "span", "abbr", "font", "u", "cite", "small", "kbd", "samp", "var", "sup", "sub"),
 )
+# trafilatura drops these with their text (`settings.MANUALLY_CLEANED`).
+_DROPPED_BY_EXTRACTOR = (
+    *("figure", "figcaption", "aside", "dialog", "fieldset", "footer", "label", "map", "menu"),
+    *("nav", "object"),
+)
+_NO_RUNNING_TEXT = frozenset({"blockquote", "q", "script", "style", "noscript", "table"})
+_MEDIA = ("img", "picture", "video", "audio", "svg", "iframe", "canvas", "object", "embed")
+_MAX_CAPTION_WORDS = 60
+_MIN_TEXT_WORDS = 5
+_MIN_PARAGRAPH_WORDS = 15
+_WORD = re.compile(r"[^\W\d_]{2,}")
 _BLOCK = re.compile(
     "p|div|section|article|header|footer|main|aside|ul|ol|li|dl|dt|dd|blockquote|table|tr|pre|"
     "h[1-6]|figure|figcaption|details|summary|br|hr|center"
@@ -63,6 +74,54 @@ def extract_code_blocks(tree: Any) -> list[str]:
     return code_blocks
 
 
+def keep_running_text(tree: Any) -> None:
+    """Rename elements that the extractor drops with all their text, where they hold running text.
+
+    Authors leave a `<figure>` open, and the rest of the post is in it; others put their listings
+    and paragraphs there. A quotation, an embedded page and a caption stay where they are.
+    """
+    etree: Any = import_module("lxml.etree")
+    words: dict[Any, int] = dict.fromkeys(tree.iter(*_DROPPED_BY_EXTRACTOR), 0)
+    if not words:
+        return
+    total, open_elements = 0, [None]
+    walk: Any = etree.iterwalk(tree, events=("start", "end", "comment", "pi"))
+    for event, element in walk:
+        text = element.tail
+        if event == "start":
+            text = element.text
+            if element in words:
+                open_elements.append(element)
+            if element.tag in _NO_RUNNING_TEXT:
+                walk.skip_subtree()
+                text = None
+        elif event == "end" and element is open_elements[-1]:
+            open_elements.pop()
+        count = len(_WORD.findall(text or ""))
+        total += count
+        if open_elements[-1] in words:
+            words[open_elements[-1]] += count
+    for element, count in words.items():
+        if element.tag == "figcaption":
+            is_running_text = count > _MAX_CAPTION_WORDS
+        elif element.tag == "figure":
+            is_picture = next(element.iter(*_MEDIA), None) is not None
+            is_caption = is_picture and not any(
+                other is not element
+                for name in ("figure", "figcaption")
+                for other in (*element.iter(name), *element.iterancestors(name))
+            )
+            is_running_text = count > (_MAX_CAPTION_WORDS if is_caption else _MIN_TEXT_WORDS) or (
+                not is_picture and next(element.iter("pre"), None) is not None
+            )
+        else:
+            is_running_text = count * 3 > total
+        if is_running_text:
+            element.tag = "div"
+        elif element.tag == "figcaption":
+            element.drop_tree()  # the extractor would keep it without its figure
+
+
 def strip_inline_tags(tree: Any) -> None:
     """Convert formulas and footnotes to text, remove media and comments, and unwrap inline tags."""
     etree: Any = import_module("lxml.etree")
@@ -74,11 +133,14 @@ def strip_inline_tags(tree: Any) -> None:
 
 
 def wrap_loose_text(tree: Any) -> None:
-    """Wrap text between block elements in paragraphs; otherwise it would join its neighbors."""
+    """Make paragraphs of text between block elements, which would join its neighbors, and alone."""
     etree: Any = import_module("lxml.etree")
     for container in list(tree.iter("body", "article", "section", "div", "blockquote")):
         children = list(container)
         if not any(_is_block(child) for child in children):
+            text = "" if container.tag != "div" else str(container.text_content())
+            if len(_WORD.findall(text)) >= _MIN_PARAGRAPH_WORDS:
+                container.tag = "p"  # the extractor drops a `<div>` of text alone
             continue
         paragraph = etree.Element("p")
         paragraph.text, container.text = container.text, None

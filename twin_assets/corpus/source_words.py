@@ -1,0 +1,179 @@
+"""Count the words that a document misses or has gained, by a reader that no converter uses.
+
+The reader is plain: it knows which elements hold a page's words, not which of them are the post.
+Navigation, notices, other people's comments, code, footnotes and captions are not missed, because
+a document rightly leaves them out.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from twin_assets.corpus.code_blocks import iter_prose_lines
+from twin_assets.corpus.importers.html_head import parse_html
+
+MAX_CHANGED_SHARE = 0.02
+"""The largest share of a post's words that its document may miss, or have gained."""
+
+_MIN_BLOCK_WORDS = 5
+_MAX_LINK_SHARE = 0.5
+_MAX_SKIPPED_SHARE = 0.3
+_MIN_CHANGED_WORDS = 8
+
+# Numbers, single letters and formulas look different in Markdown.
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_ADDRESS = re.compile(r"\S*(?:@|://|www\.)\S*")
+_INLINE_CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
+_FORMULA = re.compile(
+    r"\$\$.+?\$\$|\\\(.+?\\\)|\\\[.+?\\\]|(?<![\\$\w])\$[^$\n]{1,300}\$", re.DOTALL
+)
+
+_NOTE = re.compile(r"\s*(?:\[\d{1,3}\]|[↩↑^†‡*]\s)")
+
+_BLOCKS = frozenset(
+    {"address", "article", "aside", "blockquote", "body", "br", "center", "dd", "details", "div"}
+    | {"dl", "dt", "fieldset", "figure", "footer", "h1", "h2", "h3", "h4", "h5", "h6", "header"}
+    | {"hr", "li", "main", "nav", "ol", "p", "section", "summary", "table", "tbody", "td", "th"}
+    | {"thead", "tr", "ul"}
+)
+_SKIPPED = frozenset(
+    {"aside", "audio", "button", "canvas", "code", "figcaption", "footer", "form", "head", "iframe"}
+    | {"input", "kbd", "math", "nav", "noscript", "object", "pre", "samp", "script", "select"}
+    | {"style", "sup", "svg", "template", "textarea", "title", "tt", "video"}
+    | {"h1", "h2", "h3", "h4", "h5", "h6"}
+)
+_SKIPPED_NAME = re.compile(
+    r"(?:^|[-_\s])(?:ads?|advert\w*|archive\w*|author|banner|bibliography|bio|breadcrumbs?|byline"
+    r"|caption|categor\w+|citation|comments?|commentlist|cookies?|copyright|disqus\w*|endnotes?|foot"
+    r"|footer|footnotes?|giscus|header|hidden|katex|licen[cs]e|marginnote|masthead|math|mathjax"
+    r"|menu|meta|modal|nav\w*|newsletter|next|pager|pagination|pingbacks?|popup|prev\w*|promo\w*"
+    r"|recommend\w*|references|related\w*|repl(?:y|ies)|respond|search\w*|share\w*|sharing|sidebar"
+    r"|sidenote|signup|social\w*|sr-only|subscri\w+|tags?|toc|trackbacks?|utterances|webmentions?"
+    r"|widgets?)(?:$|[-_\s])",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class SourceWords:
+    """The words of a source.
+
+    Attributes:
+        prose: the words of its running text, with their number.
+        all: every word in it.
+    """
+
+    prose: Counter[str] = field(default_factory=Counter[str])
+    all: Counter[str] = field(default_factory=Counter[str])
+
+    def count_changes(self, markdown: str) -> tuple[int, int]:
+        """Return the number of words of the prose that a document misses, and of its new words."""
+        document = count_markdown_words(markdown)
+        return (self.prose - document).total(), (document - self.all).total()
+
+    def is_changed(self, markdown: str) -> bool:
+        """Return whether a document misses, or has gained, too many words."""
+        changed = max(self.count_changes(markdown))
+        return changed >= _MIN_CHANGED_WORDS and changed > MAX_CHANGED_SHARE * self.prose.total()
+
+
+def read_html_words(source: str) -> SourceWords:
+    """Read the words of a page or of a fragment."""
+    tree = parse_html(source)
+    if tree is None:
+        return SourceWords()
+    root = _find_root(tree)
+    everything = count_words([str(tree.text_content())])
+    limit = _MAX_SKIPPED_SHARE * count_words([str(root.text_content())]).total()
+    blocks: list[tuple[str, str]] = []
+    _collect_blocks(root, limit, blocks)
+    prose: Counter[str] = Counter()
+    for text, link_text in blocks:
+        words = count_words([_FORMULA.sub(" ", text)])
+        if (
+            not _NOTE.match(text)
+            and words.total() >= _MIN_BLOCK_WORDS
+            and count_words([link_text]).total() < _MAX_LINK_SHARE * words.total()
+        ):
+            prose += words
+    return SourceWords(prose, everything)
+
+
+def _find_root(tree: Any) -> Any:
+    """Return the page's only article, or else its main part, or else all of it."""
+    for name in ("article", "main"):
+        elements = [
+            element
+            for element in tree.iter(name)
+            if not any(ancestor.tag == name for ancestor in element.iterancestors())
+        ]
+        if len(elements) == 1:
+            return elements[0]
+    return tree
+
+
+def _collect_blocks(root: Any, limit: float, blocks: list[tuple[str, str]]) -> None:
+    """Append the text of each block of running text, and the part of it in links."""
+    parts: list[str] = []
+    links: list[str] = []
+
+    def end_block() -> None:
+        if parts:
+            blocks.append(("".join(parts), " ".join(links)))
+        parts.clear()
+        links.clear()
+
+    # An explicit stack: a post with a thousand open tags exceeds Python's limit of recursion.
+    stack: list[tuple[Any, bool]] = [(root, False)]
+    while stack:
+        element, is_end = stack.pop()
+        if is_end:
+            if element.tag in _BLOCKS:
+                end_block()
+            if element.tail and element is not root:
+                parts.append(str(element.tail))
+            continue
+        stack.append((element, True))
+        if element is not root and _is_skipped(element, limit):
+            continue
+        if element.tag in _BLOCKS:
+            end_block()
+        parts.append(str(element.text or ""))
+        if element.tag == "a":
+            links.append(str(element.text_content()))
+        stack += [(child, False) for child in reversed(element)]
+    end_block()
+
+
+def _is_skipped(element: Any, limit: float) -> bool:
+    """Return whether an element holds no running text of the post."""
+    if not isinstance(element.tag, str) or element.tag in _SKIPPED:
+        return True
+    if element.tag == "body":
+        return False
+    names = f"{element.get('class') or ''} {element.get('id') or ''} {element.get('role') or ''}"
+    return bool(
+        _SKIPPED_NAME.search(names)
+        and count_words([str(element.text_content())]).total() <= limit
+    )
+
+
+def count_markdown_words(markdown: str) -> Counter[str]:
+    """Count the words of a document outside its code."""
+    prose = "\n".join(line for _, line in iter_prose_lines(markdown))
+    return count_words([_FORMULA.sub(" ", _INLINE_CODE.sub(" ", prose))])
+
+
+def count_words(texts: Iterable[str]) -> Counter[str]:
+    """Count the words in texts, without addresses, in one spelling of each."""
+    words: Counter[str] = Counter()
+    for text in texts:
+        plain_text = _ADDRESS.sub(" ", unicodedata.normalize("NFKC", text)).casefold()
+        words.update(_WORD.findall(plain_text))
+    return words
