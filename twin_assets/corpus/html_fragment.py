@@ -101,25 +101,30 @@ def keep_running_text(tree: Any) -> None:
         total += count
         if open_elements[-1] in words:
             words[open_elements[-1]] += count
-    for element, count in words.items():
-        if element.tag == "figcaption":
-            is_running_text = count > _MAX_CAPTION_WORDS
-        elif element.tag == "figure":
-            is_picture = next(element.iter(*_MEDIA), None) is not None
-            is_caption = is_picture and not any(
-                other is not element
-                for name in ("figure", "figcaption")
-                for other in (*element.iter(name), *element.iterancestors(name))
-            )
-            is_running_text = count > (_MAX_CAPTION_WORDS if is_caption else _MIN_TEXT_WORDS) or (
-                not is_picture and next(element.iter("pre"), None) is not None
-            )
-        else:
-            is_running_text = count * 3 > total
-        if is_running_text:
+    kept = {element for element in words if _holds_running_text(element, words[element], total)}
+    for element in words:
+        if element in kept:
             element.tag = "div"
         elif element.tag == "figcaption":
             element.drop_tree()  # the extractor would keep it without its figure
+
+
+def _holds_running_text(element: Any, count: int, total: int) -> bool:
+    """Return whether a post's text is in an element with this number of words, of all its page's.
+
+    A figure that contains another one, or is in one, is open. A picture's figure without a
+    `<figcaption>` has its caption in other elements.
+    """
+    if element.tag == "figcaption":
+        return count > _MAX_CAPTION_WORDS
+    if element.tag != "figure":
+        return count * 3 > total
+    is_picture = next(element.iter(*_MEDIA), None) is not None
+    if not is_picture and next(element.iter("pre"), None) is not None:
+        return True
+    figures = [*element.iter("figure", "figcaption"), *element.iterancestors("figure")]
+    is_caption = is_picture and len(figures) == 1
+    return count > (_MAX_CAPTION_WORDS if is_caption else _MIN_TEXT_WORDS)
 
 
 def strip_inline_tags(tree: Any) -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from twin_assets.corpus.code_blocks import iter_prose_lines
+from twin_assets.corpus.code_blocks import iter_prose_lines, replace_highlights
 from twin_assets.corpus.importers.html_head import parse_html
 
 MAX_CHANGED_SHARE = 0.02
@@ -27,13 +27,21 @@ _MAX_SKIPPED_SHARE = 0.3
 _MIN_CHANGED_WORDS = 8
 
 # Numbers, single letters and formulas look different in Markdown.
-_WORD = re.compile(r"[^\W\d_]{2,}")
-_ADDRESS = re.compile(r"\S*(?:@|://|www\.)\S*")
-_INLINE_CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
+# A script without spaces has no words but its characters.
+_IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{_IDEOGRAPH}]|(?:(?![{_IDEOGRAPH}])[^\W\d_]){{2,}}")
+# The bounds keep the time linear where marks are not closed.
+_ADDRESS = re.compile(r"(?<!\S)\S{0,300}(?:@|://|www\.)\S{0,2000}")
+_INLINE_CODE = re.compile(r"(`+)(?!`).{1,1000}?(?<!`)\1(?!`)", re.DOTALL)
 _FORMULA = re.compile(
-    r"\$\$.+?\$\$|\\\(.+?\\\)|\\\[.+?\\\]|(?<![\\$\w])\$[^$\n]{1,300}\$", re.DOTALL
+    r"\$\$.{1,2000}?\$\$|\\\(.{1,1000}?\\\)|\\\[.{1,2000}?\\\]|(?<![\\$\w])\$[^$\n]{1,300}\$",
+    re.DOTALL,
 )
-
+_LINK_TARGET = re.compile(
+    r"\](?:\([^()\s]{0,2000}(?:\([^()\s]{0,500}\)[^()\s]{0,500})?\)|:[ \t]*\S+)"
+)
+_EMPHASIS_OR_ESCAPE = re.compile(r"\*{1,3}|~~|\\(?=[^\w\s])")
+_TEMPLATE_TAG = re.compile(r"\{%[^%]{0,500}%\}|\{\{[^{}]{0,500}\}\}")
 _NOTE = re.compile(r"\s*(?:\[\d{1,3}\]|[↩↑^†‡*]\s)")
 
 _BLOCKS = frozenset(
@@ -57,6 +65,29 @@ _SKIPPED_NAME = re.compile(
     r"|sidenote|signup|social\w*|sr-only|subscri\w+|tags?|toc|trackbacks?|utterances|webmentions?"
     r"|widgets?)(?:$|[-_\s])",
     re.IGNORECASE,
+)
+
+
+_ORG_LINE = re.compile(
+    r"\*+[ \t].*|[ \t]*(?:\#\+.*|\#[ \t].*|\#|\|.*|:[ \t].*|(?:CLOCK|SCHEDULED|DEADLINE|CLOSED):.*)"
+)
+_ORG_INLINE = re.compile(
+    r"\[\[[^\[\]]{0,2000}\]\[(?P<words>[^\[\]]{0,2000})\]\]|\[\[[^\[\]]{0,2000}\]\]"
+    r"|\[fn:[^\[\]]{0,2000}\]|@@[^@]{0,2000}@@|\{\{\{[^{}]{0,500}\}\}\}"
+    r"|(?<!\w)(?P<code>[=~])(?=\S)[^\n]{1,300}?(?<=\S)(?P=code)(?!\w)"
+    r"|[<\[]\d{4}-\d\d-\d\d[^<>\[\]]{0,40}[>\]]"
+)
+_ASCIIDOC_LINE = re.compile(
+    r"=+[ \t].*|\#+[ \t].*|:!?[\w-]+!?:.*|//.*|\[[^\]]*\][ \t]*|\.\w.*|\|.*"
+    r"|(?:image|video|audio|include|ifdef|ifndef|ifeval|endif|toc|gist)::.*"
+)
+_ASCIIDOC_FENCE = re.compile(r"(-{4,}|\.{4,}|\+{4,}|/{4,}|`{3,}|\|={3,})[^\n]*")
+_ASCIIDOC_INLINE = re.compile(
+    r"(?:(?:https?|ftp|irc)://|(?:link|mailto|xref):)[^\s\[\]<>]{0,2000}"
+    r"\[\"?(?P<words>[^\[\]]{0,1000}?)\"?(?:,[^\[\]]{0,300}=[^\[\]]{0,300})?\]"
+    r"|(?:footnote(?:ref)?|image|icon|kbd|btn|menu|pass|stem|indexterm2?|anchor):[^\s\[]{0,300}"
+    r"\[[^\[\]]{0,2000}\]"
+    r"|<<[^<>]{0,500}>>|`[^`]{1,1000}`|\+[^+\n]{1,300}\+|\{[\w-]{1,60}\}|\[[^\]\n]{0,100}\](?=\#)"
 )
 
 
@@ -85,7 +116,8 @@ class SourceWords:
 
 def read_html_words(source: str) -> SourceWords:
     """Read the words of a page or of a fragment."""
-    tree = parse_html(source)
+    source = replace_highlights(source, lambda _code, _language: " ")
+    tree = parse_html(_TEMPLATE_TAG.sub(" ", source))
     if tree is None:
         return SourceWords()
     root = _find_root(tree)
@@ -103,6 +135,56 @@ def read_html_words(source: str) -> SourceWords:
         ):
             prose += words
     return SourceWords(prose, everything)
+
+
+def read_org_words(source: str) -> SourceWords:
+    """Read the words of an Org file (https://orgmode.org/worg/org-syntax.html)."""
+
+    def find_end(line: str, _is_first: bool, _is_after_blank: bool) -> str:
+        if (block := re.match(r"\s*#\+begin_(\S+)", line, re.IGNORECASE)) is not None:
+            is_text = block[1].lower() in {"quote", "verse", "center"}
+            return "" if is_text else rf"\s*#\+end_{re.escape(block[1])}\b.*"
+        if re.fullmatch(r"\s*:[\w-]+:\s*", line):
+            return r"\s*:end:\s*"
+        return r"\s*" if line.startswith("[fn:") else ""
+
+    return _read_plain_words(source, find_end, _ORG_LINE, _ORG_INLINE)
+
+
+def read_asciidoc_words(source: str) -> SourceWords:
+    """Read the words of an AsciiDoc file (https://docs.asciidoctor.org/asciidoc/latest/)."""
+
+    def find_end(line: str, is_first: bool, is_after_blank: bool) -> str:
+        if fence := _ASCIIDOC_FENCE.fullmatch(line):
+            return rf"{re.escape(fence[1])}\s*"
+        is_literal = is_after_blank and re.match(r"\s+(?![*.-]+\s|\d+\.|\S+::)", line)
+        return r"\s*" if is_literal or (is_first and line.startswith("= ")) else ""
+
+    return _read_plain_words(source, find_end, _ASCIIDOC_LINE, _ASCIIDOC_INLINE)
+
+
+def _read_plain_words(
+    source: str,
+    find_end: Callable[[str, bool, bool], str],
+    skipped_line: re.Pattern[str],
+    inline: re.Pattern[str],
+) -> SourceWords:
+    """Read lines outside blocks that are no prose, with the words of their links.
+
+    Args:
+        find_end: takes a line, whether it is the first, and whether an empty line precedes it;
+            returns the pattern of the last line of the block that it opens, or "".
+    """
+    prose: list[str] = []
+    end, previous = "", ""
+    for number, line in enumerate(source.replace("\r\n", "\n").split("\n")):
+        if end:
+            end = "" if re.fullmatch(end, line, re.IGNORECASE) else end
+        elif not (end := find_end(line, number == 0, not previous.strip())):
+            prose.append("" if skipped_line.fullmatch(line) else line)
+        previous = line
+    text = inline.sub(lambda match: f" {match['words'] or ''} ", "\n".join(prose))
+    return SourceWords(count_words([_FORMULA.sub(" ", text)]), count_words([source]))
 
 
 def _find_root(tree: Any) -> Any:
@@ -159,15 +241,15 @@ def _is_skipped(element: Any, limit: float) -> bool:
         return False
     names = f"{element.get('class') or ''} {element.get('id') or ''} {element.get('role') or ''}"
     return bool(
-        _SKIPPED_NAME.search(names)
-        and count_words([str(element.text_content())]).total() <= limit
+        _SKIPPED_NAME.search(names) and count_words([str(element.text_content())]).total() <= limit
     )
 
 
 def count_markdown_words(markdown: str) -> Counter[str]:
     """Count the words of a document outside its code."""
     prose = "\n".join(line for _, line in iter_prose_lines(markdown))
-    return count_words([_FORMULA.sub(" ", _INLINE_CODE.sub(" ", prose))])
+    prose = _LINK_TARGET.sub("] ", _INLINE_CODE.sub(" ", prose))
+    return count_words([_EMPHASIS_OR_ESCAPE.sub("", _FORMULA.sub(" ", prose))])
 
 
 def count_words(texts: Iterable[str]) -> Counter[str]:

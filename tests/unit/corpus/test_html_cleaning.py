@@ -62,6 +62,40 @@ def test_only_the_main_text_of_a_page_is_kept() -> None:
         assert removed not in cleaned
 
 
+OPEN_FIGURE = "<figure><img src='a.png'>"
+WORDS = "These are words of a paragraph that its reader must not lose"
+
+
+@pytest.mark.parametrize(
+    ("end", "kept", "lost"),
+    [
+        (f"<figure><div><p>{WORDS}.</p></div></figure>", f"{WORDS}.", ""),
+        (
+            f"{OPEN_FIGURE}<p>{WORDS}.</p>{OPEN_FIGURE}<p>Its end is here at last.</p>",
+            "Its end",
+            "",
+        ),
+        (f"{OPEN_FIGURE}<figcaption>A photo</figcaption><p>{WORDS}.</p>", f"{WORDS}.", "A photo"),
+        (f"<figcaption>{'A caption left open. ' * 9}<p>{'More of it. ' * 20}</p>", "More of", ""),
+        (f"<aside>{''.join(f'<p>{n} {WORDS} {n}.</p>' for n in range(40))}", f"{WORDS} 39.", ""),
+        ("<figure><pre><code>tick()</code></pre></figure>", "tick()", ""),
+        (f"<div class='prompt'>\n{WORDS} of the {WORDS}.\n</div>", f"{WORDS}.", ""),
+        (f"{OPEN_FIGURE}<p>A photo of the clock that I mended</p></figure>", "", "A photo"),
+        (f"<figure><blockquote>{WORDS} of hers.</blockquote></figure>", "", "hers"),
+        (f"<aside><p>Related: {WORDS}.</p></aside>", "", "Related"),
+    ],
+)
+def test_running_text_is_kept_in_what_the_extractor_drops(end: str, kept: str, lost: str) -> None:
+    paragraphs = "".join(
+        f"<p>Paragraph {name} says something of its own about clocks, isn't it?</p>"
+        for name in "abcdefghijklmnopqrstuvwxyz"
+    )
+    cleaned = clean_html(f"<html><body><article>{paragraphs}{end}</article></body></html>")
+    assert "Paragraph z says" in cleaned
+    assert kept in cleaned
+    assert not lost or lost not in cleaned
+
+
 def test_jekyll_highlights_in_html_are_code() -> None:
     code = "{% highlight cl %}\n(if (< a 1) #'b)\n{% endhighlight %}"
     cleaned = clean_html(f"<p>Before it all</p>\n{code}\n<p>After</p>")
