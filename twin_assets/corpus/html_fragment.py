@@ -78,9 +78,16 @@ def keep_running_text(tree: Any) -> None:
     """Rename elements that the extractor drops with all their text, where they hold running text.
 
     Authors leave a `<figure>` open, and the rest of the post is in it; others put their listings
-    and paragraphs there. A quotation, an embedded page and a caption stay where they are.
+    and paragraphs there, or write in a bare `<div>`. A quotation, an embedded page and a caption
+    stay where they are.
     """
     etree: Any = import_module("lxml.etree")
+    for element in tree.iter("div"):
+        if not any(_is_block(child) for child in element):
+            words_in_links = _count_words(*(a.text_content() for a in element.iter("a")))
+            word_count = _count_words(element.text_content())
+            if word_count >= _MIN_PARAGRAPH_WORDS and words_in_links * 2 < word_count:
+                element.tag = "p"  # the extractor drops a `<div>` of text alone
     words: dict[Any, int] = dict.fromkeys(tree.iter(*_DROPPED_BY_EXTRACTOR), 0)
     if not words:
         return
@@ -97,7 +104,7 @@ def keep_running_text(tree: Any) -> None:
                 text = None
         elif event == "end" and element is open_elements[-1]:
             open_elements.pop()
-        count = len(_WORD.findall(text or ""))
+        count = _count_words(text or "")
         total += count
         if open_elements[-1] in words:
             words[open_elements[-1]] += count
@@ -105,8 +112,12 @@ def keep_running_text(tree: Any) -> None:
     for element in words:
         if element in kept:
             element.tag = "div"
-        elif element.tag == "figcaption":
+        elif element.tag == "figcaption" and kept.intersection(element.iterancestors()):
             element.drop_tree()  # the extractor would keep it without its figure
+
+
+def _count_words(*texts: str) -> int:
+    return sum(len(_WORD.findall(text)) for text in texts)
 
 
 def _holds_running_text(element: Any, count: int, total: int) -> bool:
@@ -138,14 +149,11 @@ def strip_inline_tags(tree: Any) -> None:
 
 
 def wrap_loose_text(tree: Any) -> None:
-    """Make paragraphs of text between block elements, which would join its neighbors, and alone."""
+    """Wrap text between block elements in paragraphs; otherwise it would join its neighbors."""
     etree: Any = import_module("lxml.etree")
     for container in list(tree.iter("body", "article", "section", "div", "blockquote")):
         children = list(container)
         if not any(_is_block(child) for child in children):
-            text = "" if container.tag != "div" else str(container.text_content())
-            if len(_WORD.findall(text)) >= _MIN_PARAGRAPH_WORDS:
-                container.tag = "p"  # the extractor drops a `<div>` of text alone
             continue
         paragraph = etree.Element("p")
         paragraph.text, container.text = container.text, None

@@ -34,8 +34,7 @@ _WORD = re.compile(rf"[{_IDEOGRAPH}]|(?:(?![{_IDEOGRAPH}])[^\W\d_]){{2,}}")
 _ADDRESS = re.compile(r"(?<!\S)\S{0,300}(?:@|://|www\.)\S{0,2000}")
 _INLINE_CODE = re.compile(r"(`+)(?!`).{1,1000}?(?<!`)\1(?!`)", re.DOTALL)
 _FORMULA = re.compile(
-    r"\$\$.{1,2000}?\$\$|\\\(.{1,1000}?\\\)|\\\[.{1,2000}?\\\]|(?<![\\$\w])\$[^$\n]{1,300}\$",
-    re.DOTALL,
+    r"\\\(.{1,1000}?\\\)|\\\[.{1,2000}?\\\]|(?<![\\$\w])\$[^$\n]{1,300}\$", re.DOTALL
 )
 _LINK_TARGET = re.compile(
     r"\](?:\([^()\s]{0,2000}(?:\([^()\s]{0,500}\)[^()\s]{0,500})?\)|:[ \t]*\S+)"
@@ -127,7 +126,7 @@ def read_html_words(source: str) -> SourceWords:
     _collect_blocks(root, limit, blocks)
     prose: Counter[str] = Counter()
     for text, link_text in blocks:
-        words = count_words([_FORMULA.sub(" ", text)])
+        words = count_words([_remove_formulas(text)])
         if (
             not _NOTE.match(text)
             and words.total() >= _MIN_BLOCK_WORDS
@@ -184,7 +183,9 @@ def _read_plain_words(
             prose.append("" if skipped_line.fullmatch(line) else line)
         previous = line
     text = inline.sub(lambda match: f" {match['words'] or ''} ", "\n".join(prose))
-    return SourceWords(count_words([_FORMULA.sub(" ", text)]), count_words([source]))
+    return SourceWords(
+        count_words(map(_remove_formulas, text.split("\n\n"))), count_words([source])
+    )
 
 
 def _find_root(tree: Any) -> Any:
@@ -249,7 +250,14 @@ def count_markdown_words(markdown: str) -> Counter[str]:
     """Count the words of a document outside its code."""
     prose = "\n".join(line for _, line in iter_prose_lines(markdown))
     prose = _LINK_TARGET.sub("] ", _INLINE_CODE.sub(" ", prose))
-    return count_words([_EMPHASIS_OR_ESCAPE.sub("", _FORMULA.sub(" ", prose))])
+    paragraphs = map(_remove_formulas, prose.split("\n\n"))
+    return count_words(_EMPHASIS_OR_ESCAPE.sub("", paragraph) for paragraph in paragraphs)
+
+
+def _remove_formulas(paragraph: str) -> str:
+    parts = paragraph.split("$$")
+    outside = " ".join(parts[::2]) if len(parts) % 2 else paragraph
+    return _FORMULA.sub(" ", outside)
 
 
 def count_words(texts: Iterable[str]) -> Counter[str]:
