@@ -22,6 +22,7 @@ ADVICE_BY_REASON: Mapping[str, str] = {
     "unreadable": "grant this user read permission (chmod u+r), then import again",
     "broken_front_matter": "correct its front matter, or its folder's data file (11ty)",
     "not_its_format": "it is damaged, or its format does not match its suffix: save it again",
+    "words_changed": "its conversion would lose or change words: save it as Markdown or HTML",
     "not_prose": "it contains no sentences (only a list, a table or a log): nothing to do",
     "chat": "conversations between several people are not imported: copy "
     "the author's words into a post",

@@ -33,9 +33,7 @@ _WORD = re.compile(rf"[{_IDEOGRAPH}]|(?:(?![{_IDEOGRAPH}])[^\W\d_]){{2,}}")
 # The bounds keep the time linear where marks are not closed.
 _ADDRESS = re.compile(r"(?<!\S)\S{0,300}(?:@|://|www\.)\S{0,2000}")
 _INLINE_CODE = re.compile(r"(`+)(?!`).{1,1000}?(?<!`)\1(?!`)", re.DOTALL)
-_FORMULA = re.compile(
-    r"\\\(.{1,1000}?\\\)|\\\[.{1,2000}?\\\]|(?<![\\$\w])\$[^$\n]{1,300}\$", re.DOTALL
-)
+_FORMULA = re.compile(r"\\\(.{1,1000}?\\\)|(?<![\\$\w])\$[^$\n]{1,300}\$", re.DOTALL)
 _LINK_TARGET = re.compile(
     r"\](?:\([^()\s]{0,2000}(?:\([^()\s]{0,500}\)[^()\s]{0,500})?\)|:[ \t]*\S+)"
 )
@@ -82,7 +80,7 @@ _ASCIIDOC_LINE = re.compile(
 )
 _ASCIIDOC_FENCE = re.compile(r"(-{4,}|\.{4,}|\+{4,}|/{4,}|`{3,}|\|={3,})[^\n]*")
 _ASCIIDOC_INLINE = re.compile(
-    r"(?:(?:https?|ftp|irc)://|(?:link|mailto|xref):)[^\s\[\]<>]{0,2000}"
+    r"(?:(?:https?|ftp|irc)://|(?:link|mailto|xref):|\{[\w-]{1,60}\})[^\s\[\]<>]{0,2000}"
     r"\[\"?(?P<words>[^\[\]]{0,1000}?)\"?(?:,[^\[\]]{0,300}=[^\[\]]{0,300})?\]"
     r"|(?:footnote(?:ref)?|image|icon|kbd|btn|menu|pass|stem|indexterm2?|anchor):[^\s\[]{0,300}"
     r"\[[^\[\]]{0,2000}\]"
@@ -120,7 +118,7 @@ def read_html_words(source: str) -> SourceWords:
     if tree is None:
         return SourceWords()
     root = _find_root(tree)
-    everything = count_words([str(tree.text_content())])
+    everything = _count_all_words(str(tree.text_content()))
     limit = _MAX_SKIPPED_SHARE * count_words([str(root.text_content())]).total()
     blocks: list[tuple[str, str]] = []
     _collect_blocks(root, limit, blocks)
@@ -182,10 +180,11 @@ def _read_plain_words(
         elif not (end := find_end(line, number == 0, not previous.strip())):
             prose.append("" if skipped_line.fullmatch(line) else line)
         previous = line
-    text = inline.sub(lambda match: f" {match['words'] or ''} ", "\n".join(prose))
-    return SourceWords(
-        count_words(map(_remove_formulas, text.split("\n\n"))), count_words([source])
+    text = inline.sub(
+        lambda match: f" {_INLINE_CODE.sub(' ', match['words'] or '')} ", "\n".join(prose)
     )
+    prose_words = count_words(map(_remove_formulas, text.split("\n\n")))
+    return SourceWords(prose_words, _count_all_words(source))
 
 
 def _find_root(tree: Any) -> Any:
@@ -267,3 +266,8 @@ def count_words(texts: Iterable[str]) -> Counter[str]:
         plain_text = _ADDRESS.sub(" ", unicodedata.normalize("NFKC", text)).casefold()
         words.update(_WORD.findall(plain_text))
     return words
+
+
+def _count_all_words(text: str) -> Counter[str]:
+    """Count the words of a text and of its addresses, beside which other words may stand."""
+    return Counter(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))

@@ -34,6 +34,7 @@ from twin_assets.corpus.importers.post_dates import (
     split_date_and_title,
 )
 from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
+from twin_assets.corpus.importers.suffixes import PANDOC_FORMATS
 from twin_assets.corpus.importers.template_tags import (
     is_template,
     remove_obsidian_comments,
@@ -42,6 +43,7 @@ from twin_assets.corpus.importers.template_tags import (
 from twin_assets.corpus.importers.text_encoding import UTF_8
 from twin_assets.corpus.importers.text_formats import convert_to_markdown
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason
+from twin_assets.corpus.source_words import SourceWords, read_asciidoc_words, read_org_words
 
 NOT_YET_PUBLISHED = "not_yet_published"
 """The only reason that can cease to apply without an edit; the post is read again each day."""
@@ -57,6 +59,10 @@ _HIDDEN_FOLDERS: Mapping[str, str] = {
 }
 """Reasons for withholding posts, by the name of their folder."""
 
+_WORD_READERS: Mapping[str, Callable[[str], SourceWords]] = {
+    "org": read_org_words,
+    "asciidoc": read_asciidoc_words,
+}
 _RESTRICTED_VISIBILITIES = frozenset({"", "draft", "private", "followers", "paid"})
 
 
@@ -113,9 +119,10 @@ def read_post(
 
     Raises:
         UnreadablePostError: as in `read_post_head`, or with the reason `broken_front_matter` (in
-            its folder), `empty` (front matter or layout only), `template`, `not_its_format` or
-            `not_prose` (a .txt). Further reasons are `not_yet_published`, `expired`, and those of
-            `visibility_rules` other than `draft`, `private`, `followers` and `paid`.
+            its folder), `empty` (front matter or layout only), `template`, `not_its_format`,
+            `words_changed` (Org and AsciiDoc, `source_words`) or `not_prose` (a .txt). Further
+            reasons are `not_yet_published`, `expired`, and those of `visibility_rules` other than
+            `draft`, `private`, `followers` and `paid`.
     """
     site, now = site or Site(), now or datetime.now(UTC)
     path = site.get_site_path(source_id)
@@ -211,6 +218,9 @@ def _read_content(
             content, converter_fields = convert_to_markdown(head)
         except FormatError as error:
             raise UnreadablePostError("not_its_format") from error
+        read_words = _WORD_READERS.get(PANDOC_FORMATS.get(head.suffix, ""))
+        if read_words and read_words(head.body).is_changed(content):
+            raise UnreadablePostError("words_changed")
         if (reason := find_hidden_reason(converter_fields)) and not is_hidden:
             raise UnreadablePostError(reason)  # only the converter finds these fields
     if site.tags and fields.get("render_with_liquid") is not False:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, cast
@@ -47,11 +47,12 @@ _ORG_NAMES_WITH_UNDERSCORES = "#+OPTIONS: ^:{}\n"
 # https://docs.asciidoctor.org/asciidoc/latest/macros/link-macro
 _ASCIIDOC_CODE_OR_LINK = re.compile(
     r"^(?P<fence>-{4,}|\.{4,}|\+{4,}|/{4,}|`{3,})[^\n]*\n.*?^(?P=fence)[ \t]*$|`[^`\n]+`"
-    r"|(?P<target>(?:(?:https?|ftp|irc)://|(?:link|mailto):)[^\s\[\]<>]+)"
+    r"|(?P<target>(?:(?:https?|ftp|irc)://|(?:link|mailto):|\{[\w-]+\})[^\s\[\]<>]*)"
     r"\[(?P<text>(?:[^\[\]\n]|\n(?!\s*\n))+)\]",
     re.MULTILINE | re.DOTALL,
 )
 _ASCIIDOC_ATTRIBUTE = re.compile(r"[.#,%=]")
+_ASCIIDOC_VALUE = re.compile(r"^:([\w-]+):[ \t]+(\S+)[ \t]*$", re.MULTILINE)
 _HIDDEN_CELLS = frozenset({"hide", "remove_cell", "remove-cell", "hide_cell", "hide-cell", "draft"})
 
 
@@ -101,22 +102,31 @@ def _prepare_for_pandoc(text: str, reader: str) -> str:
     if reader == "org":
         return _ORG_NAMES_WITH_UNDERSCORES + text
     if reader == "asciidoc":
-        return _ASCIIDOC_CODE_OR_LINK.sub(_quote_link_text, text)
+        values = dict(_ASCIIDOC_VALUE.findall(text))
+        return _ASCIIDOC_CODE_OR_LINK.sub(partial(_rewrite_link, values=values), text)
     return text
 
 
-def _quote_link_text(match: re.Match[str]) -> str:
-    text = match["text"]
-    if not text or text.startswith('"') or not _ASCIIDOC_ATTRIBUTE.search(text):
+def _rewrite_link(match: re.Match[str], *, values: Mapping[str, str]) -> str:
+    """Return a link that pandoc reads with all its words; without a known address, the words."""
+    target, text = match["target"], match["text"]
+    if target and target.startswith("{"):
+        name, _, rest = target[1:].partition("}")
+        if not re.match(r"https?://|link:", values.get(name, "")):
+            return match[0] if not text or "=" in text else text
+        target = values[name] + rest
+    if not text:
         return match[0]
+    if text.startswith('"') or not _ASCIIDOC_ATTRIBUTE.search(text):
+        return f"{target}[{text}]"
     words, attributes = text, ""
     if "=" in text:  # only then has the macro attributes, and the words end at the first comma
         words, comma, attributes = text.partition(",")
         attributes = comma + attributes
         if "=" in words:
-            return match[0]
+            return f"{target}[{text}]"
     escaped = words.replace('"', '\\"')
-    return f'{match["target"]}["{escaped}"{attributes}]'
+    return f'{target}["{escaped}"{attributes}]'
 
 
 def _run_pandoc(body: bytes, reader: str) -> str:

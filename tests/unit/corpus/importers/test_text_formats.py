@@ -137,6 +137,8 @@ def test_a_text_format_becomes_markdown(text: str, name: str, tag_count: int) ->
         ("a.adoc", 'https://x.org["100% of it", role=x]', "[100% of it](https://x.org)"),
         ("a.adoc", "https://x.org[v1.2,window=_blank]", "[v1.2](https://x.org)"),
         ("a.adoc", "xref:b.adoc[Post v1.2] ", "[Post v1.2](#b.adoc)"),
+        ("a.adoc", ":d: https://x.org\n\n{d}/a[the docs]", "[the docs](https://x.org/a)"),
+        ("a.adoc", "{base}/a/[the follow-up]", "the follow-up"),
         ("a.adoc", "----\nhttps://x.org[a.b c]\n----", "    https://x.org[a.b c]"),
         ("a.org", "the name my_long_name of a^2", "the name my_long_name of a^2"),
     ],
@@ -144,6 +146,13 @@ def test_a_text_format_becomes_markdown(text: str, name: str, tag_count: int) ->
 def test_no_word_of_a_link_or_name_is_lost(name: str, line: str, expected: str) -> None:
     head = "= On walking\n\n" if name == "a.adoc" else "#+TITLE: On walking\n\n"
     assert expected in read(f"{head}{WORDS}\n\n{line}\n", name).text
+
+
+@with_pandoc
+def test_a_post_whose_words_its_conversion_loses_is_put_aside() -> None:
+    link = "https://x.org[E=mc is what he wrote in all letters of his last years at home]"
+    with pytest.raises(UnreadablePostError, match="words_changed"):
+        read(f"= On walking\n\n{WORDS}\n\n{link}\n", "a.adoc")
 
 
 @with_pandoc
