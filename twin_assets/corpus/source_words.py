@@ -32,8 +32,8 @@ _IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_IDEOGRAPH}]|(?:(?![{_IDEOGRAPH}])[^\W\d_]){{2,}}")
 # The bounds keep the time linear where marks are not closed.
 _ADDRESS = re.compile(r"(?<!\S)\S{0,300}(?:@|://|www\.)\S{0,2000}")
-_INLINE_CODE = re.compile(r"(`+)(?!`).{1,1000}?(?<!`)\1(?!`)", re.DOTALL)
-_FORMULA = re.compile(r"\\\(.{1,1000}?\\\)|(?<![\\$\w])\$[^$\n]{1,300}\$", re.DOTALL)
+_INLINE_CODE = re.compile(r"(?<!\\)(`+)(?!`).{1,1000}?(?<!`)\1(?!`)", re.DOTALL)
+_FORMULA = re.compile(r"\\\(.{1,1000}?\\\)|(?<![\\$\w])\$[^$]{1,300}\$", re.DOTALL)
 _LINK_TARGET = re.compile(
     r"\](?:\([^()\s]{0,2000}(?:\([^()\s]{0,500}\)[^()\s]{0,500})?\)|:[ \t]*\S+)"
 )
@@ -66,7 +66,8 @@ _SKIPPED_NAME = re.compile(
 
 
 _ORG_LINE = re.compile(
-    r"\*+[ \t].*|[ \t]*(?:\#\+.*|\#[ \t].*|\#|\|.*|:[ \t].*|(?:CLOCK|SCHEDULED|DEADLINE|CLOSED):.*)"
+    r"\*+[ \t].*|[ \t]*(?:\\begin\{.*|\#\+.*|\#[ \t].*|\#|\|.*|:[ \t].*"
+    r"|(?:CLOCK|SCHEDULED|DEADLINE|CLOSED):.*)"
 )
 _ORG_INLINE = re.compile(
     r"\[\[[^\[\]]{0,2000}\]\[(?P<words>[^\[\]]{0,2000})\]\]|\[\[[^\[\]]{0,2000}\]\]"
@@ -84,7 +85,7 @@ _ASCIIDOC_INLINE = re.compile(
     r"\[\"?(?P<words>[^\[\]]{0,1000}?)\"?(?:,[^\[\]]{0,300}=[^\[\]]{0,300})?\]"
     r"|(?:footnote(?:ref)?|image|icon|kbd|btn|menu|pass|stem|indexterm2?|anchor):[^\s\[]{0,300}"
     r"\[[^\[\]]{0,2000}\]"
-    r"|<<[^<>]{0,500}>>|`[^`]{1,1000}`|\+[^+\n]{1,300}\+|\{[\w-]{1,60}\}|\[[^\]\n]{0,100}\](?=\#)"
+    r"|<<[^<>]{0,500}>>|\[\[[^\[\]]{0,500}\]\]|`[^`]{1,1000}`|\+[^+\n]{1,300}\+|\{[\w-]{1,60}\}|\[[^\]\n]{0,100}\](?=\#)"
 )
 
 
@@ -141,6 +142,11 @@ def read_org_words(source: str) -> SourceWords:
         if (block := re.match(r"\s*#\+begin_(\S+)", line, re.IGNORECASE)) is not None:
             is_text = block[1].lower() in {"quote", "verse", "center"}
             return "" if is_text else rf"\s*#\+end_{re.escape(block[1])}\b.*"
+        if (formula := re.match(r"\s*\\begin\{(\w+\*?)\}", line)) is not None:
+            last_line = rf".*\\end\{{{re.escape(formula[1])}\}}.*"
+            return "" if re.fullmatch(last_line, line) else last_line
+        if line.strip() == r"\[":
+            return r".*\\\].*"
         if re.fullmatch(r"\s*:[\w-]+:\s*", line):
             return r"\s*:end:\s*"
         return r"\s*" if line.startswith("[fn:") else ""

@@ -40,6 +40,8 @@ SAME: list[tuple[str, str, str]] = [
      PROSE),
     ("org", f"#+BEGIN_QUOTE\n{PROSE}\n#+END_QUOTE\n# a comment of hers\n| a table | of it |",
      f"> {PROSE}"),
+    ("org", f"{PROSE}\n\\begin{{align}}\n\\alpha \\beta\n\\end{{align}}\n- An item",
+     f"{PROSE}\n\n- An item"),
     ("asciidoc", f"= A title\nAda Lovelace\n:tags: some, tags\n\n== Its section\n{PROSE}", PROSE),
     ("asciidoc", f"{PROSE} https://a.example/b[told]\n\n[source,c]\n----\nint the main\n----",
      f"{PROSE} [told](https://a.example/b)"),

@@ -123,7 +123,7 @@ def _rewrite_link(match: re.Match[str], *, values: Mapping[str, str]) -> str:
     if "=" in text:  # only then has the macro attributes, and the words end at the first comma
         words, comma, attributes = text.partition(",")
         attributes = comma + attributes
-        if "=" in words:
+        if re.match(r"\s*[\w-]+=", words):
             return f"{target}[{text}]"
     escaped = words.replace('"', '\\"')
     return f'{target}["{escaped}"{attributes}]'

@@ -136,6 +136,7 @@ def test_a_text_format_becomes_markdown(text: str, name: str, tag_count: int) ->
         ("a.adoc", "link:/c[the C# book, 2nd ed.]", "[the C# book, 2nd ed.](/c)"),
         ("a.adoc", 'https://x.org["100% of it", role=x]', "[100% of it](https://x.org)"),
         ("a.adoc", "https://x.org[v1.2,window=_blank]", "[v1.2](https://x.org)"),
+        ("a.adoc", "https://x.org[why a=b by default]", "[why a=b by default](https://x.org)"),
         ("a.adoc", "xref:b.adoc[Post v1.2] ", "[Post v1.2](#b.adoc)"),
         ("a.adoc", ":d: https://x.org\n\n{d}/a[the docs]", "[the docs](https://x.org/a)"),
         ("a.adoc", "{base}/a/[the follow-up]", "the follow-up"),
