@@ -125,7 +125,7 @@ def _rewrite_link(match: re.Match[str], *, values: Mapping[str, str]) -> str:
         attributes = comma + attributes
         if re.match(r"\s*[\w-]+=", words):
             return f"{target}[{text}]"
-    escaped = words.replace('"', '\\"')
+    escaped = words.replace('"', '\\"').replace("=", "&#61;")
     return f'{target}["{escaped}"{attributes}]'
 
 
