@@ -34,6 +34,11 @@ from twin_assets.corpus.importers.post_dates import (
     split_date_and_title,
 )
 from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
+from twin_assets.corpus.importers.source_words import (
+    SourceWords,
+    read_asciidoc_words,
+    read_org_words,
+)
 from twin_assets.corpus.importers.suffixes import PANDOC_FORMATS
 from twin_assets.corpus.importers.template_tags import (
     is_template,
@@ -43,7 +48,6 @@ from twin_assets.corpus.importers.template_tags import (
 from twin_assets.corpus.importers.text_encoding import UTF_8
 from twin_assets.corpus.importers.text_formats import convert_to_markdown
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason
-from twin_assets.corpus.source_words import SourceWords, read_asciidoc_words, read_org_words
 
 NOT_YET_PUBLISHED = "not_yet_published"
 """The only reason that can cease to apply without an edit; the post is read again each day."""

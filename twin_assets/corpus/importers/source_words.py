@@ -55,7 +55,7 @@ _SKIPPED = frozenset(
 )
 _SKIPPED_NAME = re.compile(
     r"(?:^|[-_\s])(?:ads?|advert\w*|archive\w*|author|banner|bibliography|bio|breadcrumbs?|byline"
-    r"|caption|categor\w+|citation|comments?|commentlist|cookies?|copyright|disqus\w*|endnotes?|foot"
+    r"|caption|category|categories|citation|comments?|commentlist|cookies?|copyright|disqus\w*|endnotes?|foot"
     r"|footer|footnotes?|giscus|header|hidden|katex|licen[cs]e|marginnote|masthead|math|mathjax"
     r"|menu|meta|modal|nav\w*|newsletter|next|pager|pagination|pingbacks?|popup|prev\w*|promo\w*"
     r"|recommend\w*|references|related\w*|repl(?:y|ies)|respond|search\w*|share\w*|sharing|sidebar"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.corpus.source_words import (
+from twin_assets.corpus.importers.source_words import (
     SourceWords,
     read_asciidoc_words,
     read_html_words,
