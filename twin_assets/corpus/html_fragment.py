@@ -82,12 +82,15 @@ def keep_running_text(tree: Any) -> None:
     stay where they are.
     """
     etree: Any = import_module("lxml.etree")
-    for element in tree.iter("div"):
+    for element in list(tree.iter("div")):
         if not any(_is_block(child) for child in element):
             words_in_links = _count_words(*(a.text_content() for a in element.iter("a")))
             word_count = _count_words(element.text_content())
             if word_count >= _MIN_PARAGRAPH_WORDS and words_in_links * 2 < word_count:
-                element.tag = "p"  # the extractor drops a `<div>` of text alone
+                # It drops a `<div>` of text alone, whose class may say that others wrote it.
+                paragraph = etree.SubElement(element, "p")
+                paragraph.text, element.text = element.text, None
+                paragraph.extend(list(element)[:-1])
     words: dict[Any, int] = dict.fromkeys(tree.iter(*_DROPPED_BY_EXTRACTOR), 0)
     if not words:
         return

@@ -83,6 +83,7 @@ WORDS = "These are words of a paragraph that its reader must not lose"
         (f"{OPEN_FIGURE}<p>A photo of the clock that I mended</p></figure>", "", "A photo"),
         (f"<figure><blockquote>{WORDS} of hers.</blockquote></figure>", "", "hers"),
         (f"<aside><p>Related: {WORDS}.</p></aside>", "", "Related"),
+        (f"<div class='comment'>Bob: {WORDS} of the {WORDS}.</div>", "", "Bob"),
     ],
 )
 def test_running_text_is_kept_in_what_the_extractor_drops(end: str, kept: str, lost: str) -> None:
