@@ -50,6 +50,7 @@ from twin_resources.processes.process_identity import INSTANCE_VARIABLE
 from twin_resources.settings import load_settings
 from twin_sensors import (
     canary_verdict,
+    changed_feeds,
     compaction,
     erasure_runs,
     import_schedules,
@@ -163,7 +164,6 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         schedules=[
             import_schedules.import_all_posts_every_night,
             compaction.tidy_tables_before_dawn,
-            import_schedules.import_changed_feeds_every_hour,
             schedules.collect_feedback_every_hour,
             schedules.judge_answers_every_hour,
             schedules.compare_versions_every_hour,
@@ -176,6 +176,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             new_data_trigger.retraining_requested,
             new_data_trigger.new_material,
             new_posts.new_posts,
+            changed_feeds.changed_feeds,
             canary_verdict.build_sensor(GATE_VERSION),
             notice_sensor.notices_waiting,
             erasure_runs.forgetting_unfinished,

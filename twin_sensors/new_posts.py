@@ -2,7 +2,7 @@
 
 Scope: the code between Dagster and `sources.import_decisions`, with one check per tick.
 Out of scope: listing and decisions (`twin_resources/storage/sources`), reading posts
-(`raw_posts`), feeds (`import_schedules.py`), and whether new posts justify a retraining
+(`raw_posts`), feeds (`changed_feeds.py`), and whether new posts justify a retraining
 (`new_data_trigger.py`).
 
 If a listing fails, the author's known state is kept.

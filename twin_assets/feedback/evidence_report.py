@@ -6,8 +6,10 @@ Scope: the metadata and the data version. Out of scope: following a stream
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -73,7 +75,7 @@ def hash_evidence(stream_evidence: Sequence[StreamEvidence], records: Sequence[A
     """Return the data version, which is equal for equal evidence and alarm records."""
     digest = hashlib.sha256()
     for evidence in stream_evidence:
-        digest.update(evidence.to_json().encode())
+        digest.update(json.dumps(asdict(evidence)).encode())
     for record in records:
         digest.update(f"{record.alarm} {record.message}".encode())
     return digest.hexdigest()

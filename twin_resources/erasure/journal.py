@@ -1,6 +1,6 @@
 """Keep the erasure journal: requests, their progress, and hashes of forgotten posts.
 
-Scope: four tables of the state store, and reading and writing them.
+Scope: three tables of the state store, and reading and writing them.
 Out of scope: the erasure (`erasing.py`), the stores that are its steps (`data_stores.py`).
 Method: a redo log, Gray and Reuter, "Transaction Processing", 1993, chapter 9. The plan is written
 before the first step, and each step may be repeated, so a crash only causes a repeated step.
@@ -32,18 +32,11 @@ requests = sa.Table(
     sa.Column("subject_hash", sa.String(64), nullable=False, index=True),
     sa.Column("subject", sa.JSON, nullable=False),  # {} once the request is done
     sa.Column("plan", sa.Text, nullable=False),  # `ErasureTarget.to_json`; empty once done
+    sa.Column("erased", sa.JSON, nullable=False),  # erased store → number of erased items
     sa.Column("asked_by", sa.Text, nullable=False),
     sa.Column("asked_at", sa.Double, nullable=False),
     sa.Column("done_at", sa.Double),
     sa.Column("certificate", sa.Text, nullable=False),
-)
-steps = sa.Table(
-    "forget_steps",
-    _metadata,
-    sa.Column("request", sa.Integer, primary_key=True),
-    sa.Column("place", sa.Text, primary_key=True),
-    sa.Column("erased", sa.Integer, nullable=False),
-    sa.Column("ended_at", sa.Double, nullable=False),
 )
 forgotten_post_hashes = sa.Table(
     "forgotten_posts",
@@ -60,7 +53,7 @@ deletions = sa.Table(
     sa.Column("hash", sa.String(64), primary_key=True),
     sa.Column("asked_at", sa.Double, nullable=False),
 )
-TABLES = (requests, steps, forgotten_post_hashes, deletions)
+TABLES = (requests, forgotten_post_hashes, deletions)
 POSTPONED = ""  # the hash in a row for a postponed deletion
 
 
@@ -118,6 +111,7 @@ def open_request(
                 subject_hash=subject.digest,
                 subject=fields,
                 plan="",
+                erased={},
                 asked_by=asked_by,
                 asked_at=state.now(connection),
                 certificate="",
@@ -155,7 +149,7 @@ def list_unfinished_requests(state: State) -> list[ErasureRequest]:
 
 
 def _build_request(row: Any) -> ErasureRequest:
-    values = dict(row)
+    values = {name: value for name, value in dict(row).items() if name != "erased"}
     fields = cast("dict[str, str]", values.pop("subject"))
     kind = cast("Kind", values["kind"])
     subject = ErasureSubject(kind, fields["author"], fields["name"]) if fields else None
@@ -170,20 +164,22 @@ def write_plan(state: State, number: int, plan: str) -> None:
 
 def read_completed_steps(state: State, number: int) -> dict[str, int]:
     """Return the number of erased items by store, for the stores that were erased."""
-    statement = sa.select(steps.c.place, steps.c.erased).where(steps.c.request == number)
     with state.read_transaction() as connection:
-        return {row.place: row.erased for row in connection.execute(statement)}
+        return _read_erased(connection, number)
 
 
 def record_step(state: State, number: int, store_name: str, erased_count: int) -> None:
     """Record that a store was erased; a repeated step adds to its count."""
-    is_this_step = (steps.c.request == number) & (steps.c.place == store_name)
-    with state.transaction() as connection:
-        previous_count = (
-            connection.execute(sa.select(steps.c.erased).where(is_this_step)).scalar() or 0
-        )
-        counts = {"erased": previous_count + erased_count, "ended_at": state.now(connection)}
-        upsert(connection, steps, [{"request": number, "place": store_name, **counts}])
+    with state.transaction() as connection:  # one writer at a time, so no count is lost
+        erased = _read_erased(connection, number)
+        erased[store_name] = erased.get(store_name, 0) + erased_count
+        is_this_request = requests.c.number == number
+        connection.execute(sa.update(requests).where(is_this_request).values(erased=erased))
+
+
+def _read_erased(connection: sa.Connection, number: int) -> dict[str, int]:
+    statement = sa.select(requests.c.erased).where(requests.c.number == number)
+    return dict(connection.execute(statement).scalar_one())
 
 
 def record_deletions(state: State, number: int, hashes: Iterable[str]) -> None:

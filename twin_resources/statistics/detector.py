@@ -35,11 +35,10 @@ C = 180 for N = 1 stream was chosen by simulation (`tests/bench/bench_loop.py`):
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -135,16 +134,10 @@ class StreamEvidence:
         """Whether a fall could be detected. N of the threshold counts the armed streams."""
         return bool(self.floors)
 
-    def to_json(self) -> str:
-        """Return one line of JSON, from which `from_json` restores an equal value."""
-        return json.dumps(asdict(self), allow_nan=False)
-
     @classmethod
-    def from_json(cls, text: str) -> StreamEvidence:
-        """Restore the evidence that `to_json` wrote."""
-        document: dict[str, Any] = json.loads(text)
-        falls = tuple(Fall(**fall) for fall in document.pop("falls"))
-        return cls(**document, falls=falls)
+    def from_dict(cls, fields: Mapping[str, Any]) -> StreamEvidence:
+        """Restore the evidence from what `asdict` returned, also after JSON."""
+        return cls(**{**fields, "falls": tuple(Fall(**fall) for fall in fields["falls"])})
 
 
 @dataclass(frozen=True)

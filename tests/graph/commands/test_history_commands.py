@@ -26,7 +26,7 @@ from twin_resources.registry.explanation import Explanation, load_passages
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.registry import MoveRefusedError, Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state_tables import lowered_floors
+from twin_resources.storage.state.state_tables import loop_requests
 from twin_resources.storage.tables.tables import Tables
 
 CHUNK = {
@@ -164,7 +164,7 @@ def test_a_lowered_floor_is_recorded_with_actor_and_reason(
     assert run_lower_floor(home, author="", reason="students read it", console=console) == 0
     assert "0 values so far no longer count. Each stream is certified again" in read_output(console)
     with registry.state.read_transaction() as connection:
-        [row] = connection.execute(sa.select(lowered_floors)).all()
+        [row] = connection.execute(sa.select(loop_requests)).all()
     assert (row.author, row.after_sequence, row.reason) == ("ada", 0, "students read it")
     assert row.asked_by.startswith("command:")
 

@@ -17,7 +17,7 @@ from twin_resources.quality.retraining import retrainings as retraining_rows
 from twin_resources.quality.retraining.quality_tick import run_tick
 from twin_resources.registry.moves import VersionState
 from twin_resources.statistics.retraining import TrainingFingerprint
-from twin_resources.storage.state.state_tables import alarms, retrainings, stream_cursors, watches
+from twin_resources.storage.state.state_tables import alarms, retrainings, watches
 
 
 def test_a_quiet_tick_reports_its_numbers(world: LoopWorld) -> None:
@@ -144,15 +144,13 @@ def test_recomputed_rows_raise_no_second_alarm(world: LoopWorld) -> None:
     world.tick()
     world.tick()
     rows_before = _read_rows(world)
-    for tables in ([watches], [stream_cursors], [watches, stream_cursors]):
-        with world.state.transaction() as connection:
-            for table in tables:
-                connection.execute(sa.delete(table))
+    with world.state.transaction() as connection:
+        connection.execute(sa.delete(watches))
 
-        ticks = [world.tick(), world.tick(), world.tick()]
+    ticks = [world.tick(), world.tick(), world.tick()]
 
-        assert [tick.launches for tick in ticks] == [(), (), ()]
-        assert _read_rows(world) == rows_before
+    assert [tick.launches for tick in ticks] == [(), (), ()]
+    assert _read_rows(world) == rows_before
 
 
 def _read_rows(world: LoopWorld) -> dict[str, object]:

@@ -23,8 +23,8 @@ from tests.answer_spans import answer_span, export_spans
 from tests.graph.retraining.conftest import Inputs, LoopWorld, open_world
 from tests.graph.retraining.test_sensors import SETTINGS
 from tests.graph.sensors.test_schedules import FEW_LABELS, PAID, record_answer
-from tests.graph.sources.test_import_schedules import FeedServer
-from tests.graph.sources.test_import_schedules import server as feed_server
+from tests.graph.sources.test_changed_feeds import FeedServer
+from tests.graph.sources.test_changed_feeds import server as feed_server
 from tests.graph.tables.words import sync_words
 from tests.model_versions import GATE, register_passed_version
 from tests.prepared_embedder import write_manifest
@@ -50,11 +50,9 @@ from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state_tables import alarms
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors import canary_verdict, launchable_runs
+from twin_sensors.changed_feeds import changed_feeds
 from twin_sensors.compaction import compact_author, tidy_tables
-from twin_sensors.import_schedules import (
-    import_all_posts_every_night,
-    import_changed_feeds_every_hour,
-)
+from twin_sensors.import_schedules import import_all_posts_every_night
 from twin_sensors.launchable_runs import select_launchable
 from twin_sensors.learning_schedule import learn_routing_every_night
 from twin_sensors.new_data_trigger import new_material, retraining_requested
@@ -261,9 +259,9 @@ def run_retraining_requested(home: ThreeAuthorHome) -> tuple[set[str], str]:
 
 
 def run_changed_feeds(home: ThreeAuthorHome) -> tuple[set[str], str]:
-    home.run_schedule(import_changed_feeds_every_hour)
+    home.run_sensor(changed_feeds)
     home.feed.publish("two")
-    return home.run_schedule(import_changed_feeds_every_hour)
+    return home.run_sensor(changed_feeds)
 
 
 def run_nightly_import(home: ThreeAuthorHome) -> tuple[set[str], str]:
@@ -310,7 +308,7 @@ TICKS: dict[str, Tick] = {
     "retraining_requested": run_retraining_requested,
     "new_material": lambda home: home.run_sensor(new_material),
     "new_posts": lambda home: home.run_sensor(new_posts),
-    "import_changed_feeds_every_hour": run_changed_feeds,
+    "changed_feeds": run_changed_feeds,
     "import_all_posts_every_night": run_nightly_import,
     "collect_feedback_every_hour": run_after_answers(collect_feedback_every_hour),
     "judge_answers_every_hour": run_after_answers(judge_answers_every_hour),

@@ -248,7 +248,7 @@ def test_the_graph_page_shows_the_assets_and_groups(
     tab.set_viewport_size({"width": 1600, "height": 1000})
 
     tab.goto(f"{pages.url}/automation")
-    tab.get_by_text("import_changed_feeds_every_hour").wait_for()
+    tab.get_by_text("changed_feeds").wait_for()
     tab.screenshot(path=process_logs / "automation.png")
 
     tab.goto(f"{pages.url}/assets/raw_posts?view=overview")

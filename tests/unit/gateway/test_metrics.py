@@ -58,12 +58,7 @@ def home_metrics(home: Settings) -> HomeMetrics:
     ledger_tables.open_tables(state)
     evidence = StreamEvidence("ann", "thumbs", "v1", 200, 20, 0, {"": 0.7, "short": 0.6}, 130.0)
     with state.transaction() as connection:
-        score_watch._store(connection, evidence)
-        connection.execute(
-            score_watch.stream_cursors.insert().values(
-                author="ann", version="v1", read_to=0, streams=["thumbs"]
-            )
-        )
+        score_watch.store_evidence(connection, "ann", "v1", {"thumbs": evidence}, read_to=0)
         alarm_records.record_alarm(connection, evidence, threshold=120.0, at=1_000.0)
         store_feed(connection, "scores", FeedState(5_000))
     state.close()

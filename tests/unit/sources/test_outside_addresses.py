@@ -85,7 +85,8 @@ def resolved_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def fetch_by_poll(url: str, _folder: Path) -> object:
-    return poll_feeds([url], {})[0][url].sha256
+    [response] = poll_feeds([url], {})[0].values()
+    return response.sha256
 
 
 def fetch_by_download(url: str, folder: Path) -> object:

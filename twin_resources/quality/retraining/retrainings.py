@@ -14,7 +14,7 @@ waits `OFFER_GRACE_S` and then looks for the run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, KEY_TAG
 from twin_resources.statistics.retraining import MAX_ATTEMPTS, TrainingFingerprint
 from twin_resources.statistics.retraining_limits import PRIORITY, Cause
-from twin_resources.storage.state.state_tables import moves, retraining_requests, retrainings
+from twin_resources.storage.state.state_tables import loop_requests, moves, retrainings
 
 CLOCK_TOLERANCE_S = 120.0
 OFFER_GRACE_S = 60.0  # a daemon creates an offered run within two seconds
@@ -246,18 +246,18 @@ def request_retraining(
     """
     values = {"author": author, "cause": cause, "asked_by": asked_by, "reason": reason}
     return connection.execute(
-        sa.insert(retraining_requests)
+        sa.insert(loop_requests)
         .values(**values, asked_at=now, run_key="")
-        .returning(retraining_requests.c.number)
+        .returning(loop_requests.c.number)
     ).scalar_one()
 
 
 def open_requests(connection: sa.Connection) -> dict[str, list[RetrainingRequest]]:
     """Return author → requests without a retraining, oldest first."""
     rows = connection.execute(
-        sa.select(retraining_requests)
-        .where(retraining_requests.c.run_key == "")
-        .order_by(retraining_requests.c.number)
+        sa.select(*(loop_requests.c[column.name] for column in fields(RetrainingRequest)))
+        .where(loop_requests.c.run_key == "", loop_requests.c.after_sequence.is_(None))
+        .order_by(loop_requests.c.number)
     ).mappings()
     requests_by_author: dict[str, list[RetrainingRequest]] = {}
     for row in rows:
@@ -271,9 +271,7 @@ def mark_fulfilled(
     """Record that one retraining fulfills these requests."""
     numbers = [request.number for request in requests]
     connection.execute(
-        sa.update(retraining_requests)
-        .where(retraining_requests.c.number.in_(numbers))
-        .values(run_key=run_key)
+        sa.update(loop_requests).where(loop_requests.c.number.in_(numbers)).values(run_key=run_key)
     )
 
 

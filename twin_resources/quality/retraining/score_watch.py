@@ -5,8 +5,8 @@ Out of scope: the evidence (`statistics/detector.py`), the decision on an alarm
 (`statistics/retraining.py`).
 
 The result depends only on the settled values and the stored alarms. The same values give the same
-alarms, whenever the ticks run. The rows of `watches` contain the last result. A missing row, or a
-row from a release with a different detector, is recomputed.
+alarms, whenever the ticks run. An author's row of `watches` contains the last result; a missing row
+is recomputed.
 
 The comparison includes the days of every version of the author that passed the gate, except:
 
@@ -19,8 +19,9 @@ The comparison includes the days of every version of the author that passed the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -36,10 +37,9 @@ from twin_resources.statistics.detector import (
 )
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import (
-    lowered_floors,
+    loop_requests,
     model_versions,
     moves,
-    stream_cursors,
     upsert,
     watches,
 )
@@ -67,18 +67,16 @@ def check_new_days(
     """
     author, version = stable.author, version_name(stable)
     with state.transaction() as connection:
-        position = connection.execute(
-            sa.select(stream_cursors).where(stream_cursors.c.author == author)
-        ).first()
+        is_author = watches.c.author == author
+        position = connection.execute(sa.select(watches).where(is_author)).first()
         last_read, checked_days = 0 if position is None else int(position.read_to), 0
         last_sequence = ledger_tables.find_last_sequence(connection, author)
-        if position is None or position.version != version:  # only the answering version is watched
-            author_watches = sa.update(watches).where(watches.c.author == author)
-            connection.execute(author_watches.values(armed=False))
-        elif last_read >= last_sequence and set(position.streams) <= {
-            watch.stream for watch in current_evidence(connection, author).get(author, [])
-        }:
-            return 0, False
+        current: dict[str, StreamEvidence] = {}
+        if position is not None and position.version == version:  # else it is another version's
+            if last_read >= last_sequence:
+                return 0, False
+            current = _evidence_from_row(position.evidence)
+        other_armed_count = count_armed_streams(connection, except_author=author)
         streams = daily_aggregates.find_streams(connection, author, version)
         next_position = last_sequence
         for stream in sorted(streams):
@@ -91,14 +89,16 @@ def check_new_days(
             for day_end in new_day_ends:
                 checked_days += 1
                 evidence = days.evidence(until=day_end)
-                threshold = rules.threshold(count_armed_streams(connection, exclude=evidence) + 1)
+                armed_count = other_armed_count + sum(
+                    other.is_armed for other in current.values() if other.stream != stream
+                )
+                threshold = rules.threshold(armed_count + 1)
                 if evidence.likelihood_ratio >= threshold and not days.has_open_alarm:
                     alarm_records.record_alarm(connection, evidence, threshold=threshold, at=now)
                     next_position = min(next_position, day_end)
                     break
-            _store(connection, evidence)
-        row = {"author": author, "version": version, "read_to": next_position}
-        upsert(connection, stream_cursors, [{**row, "streams": sorted(streams)}])
+            current[stream] = evidence
+        store_evidence(connection, author, version, current, read_to=next_position)
     return checked_days, next_position < last_sequence
 
 
@@ -198,24 +198,19 @@ def current_evidence(
 ) -> dict[str, list[StreamEvidence]]:
     """Return author → the watched version's evidence, by stream.
 
-    Evidence from a release with a different detector is omitted; the next tick computes it.
-
     Args:
         author: the only author to return; None for all.
     """
-    has_cursor = (watches.c.author == stream_cursors.c.author) & (
-        watches.c.version == stream_cursors.c.version
-    )
     rows = connection.execute(
-        sa.select(watches.c.author, watches.c.watch)
-        .join(stream_cursors, has_cursor)
+        sa.select(watches.c.author, watches.c.evidence)
         .where(sa.true() if author is None else watches.c.author == author)
-        .order_by(watches.c.author, watches.c.stream)
+        .order_by(watches.c.author)
     )
-    evidence_by_author: dict[str, list[StreamEvidence]] = {}
-    for slug, text in rows:
-        evidence_by_author.setdefault(str(slug), []).append(StreamEvidence.from_json(text))
-    return evidence_by_author
+    evidence_by_author = {
+        str(slug): [evidence for _, evidence in sorted(_evidence_from_row(documents).items())]
+        for slug, documents in rows
+    }
+    return {slug: evidence for slug, evidence in evidence_by_author.items() if evidence}
 
 
 def lower_floor(
@@ -237,10 +232,15 @@ def lower_floor(
         The last excluded sequence number, and the number of closed alarms.
     """
     last_sequence = ledger_tables.find_last_sequence(connection, author)
-    row = {"author": author, "asked_by": asked_by, "reason": reason, "asked_at": at}
-    connection.execute(sa.insert(lowered_floors).values(**row, after_sequence=last_sequence))
-    # Retired versions are included: a version that answers again must not keep old evidence.
-    connection.execute(sa.delete(watches).where(watches.c.author == author))
+    row = {"author": author, "cause": "lower_floor", "asked_by": asked_by, "reason": reason}
+    connection.execute(
+        sa.insert(loop_requests).values(
+            **row, asked_at=at, run_key="", after_sequence=last_sequence
+        )
+    )
+    # Without a version, the next tick compares every stream again.
+    is_author = watches.c.author == author
+    connection.execute(sa.update(watches).where(is_author).values(version="", evidence={}, armed=0))
     message = f"{asked_by} lowered the floor: {reason}"
     closed_count = alarm_records.close_open_alarms(connection, author, message=message, at=at)
     return last_sequence, closed_count
@@ -264,22 +264,18 @@ def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
     return {row["author"]: ModelVersion(**row) for row in rows}
 
 
-def count_armed_streams(connection: sa.Connection, *, exclude: StreamEvidence | None = None) -> int:
-    """Return the number of armed streams of all authors, not counting the stream `exclude`."""
-    count_query = sa.select(sa.func.count()).select_from(watches).where(watches.c.armed)
-    if exclude is not None:
-        key = exclude.author, exclude.stream, exclude.version
-        columns = sa.tuple_(watches.c.author, watches.c.stream, watches.c.version)
-        count_query = count_query.where(columns != key)
-    return int(connection.execute(count_query).scalar_one())
+def count_armed_streams(connection: sa.Connection, *, except_author: str = "") -> int:
+    """Return the number of armed streams of all authors, not counting those of one author."""
+    count_query = sa.select(sa.func.sum(watches.c.armed)).where(watches.c.author != except_author)
+    return int(connection.execute(count_query).scalar() or 0)
 
 
 def sum_days_since_floor(
     connection: sa.Connection, author: str, stream: str, rules: LoopRules
 ) -> list[DaySum]:
     """Return a stream's sums by day, without the values that a lowered floor made history."""
-    newest_query = sa.select(sa.func.max(lowered_floors.c.after_sequence)).where(
-        lowered_floors.c.author == author, lowered_floors.c.stream.in_(("", stream))
+    newest_query = sa.select(sa.func.max(loop_requests.c.after_sequence)).where(
+        loop_requests.c.author == author
     )
     floor = int(connection.execute(newest_query).scalar() or 0)
     return daily_aggregates.sum_by_day(
@@ -287,6 +283,24 @@ def sum_days_since_floor(
     )
 
 
-def _store(connection: sa.Connection, evidence: StreamEvidence) -> None:
-    key = {name: getattr(evidence, name) for name in ("author", "stream", "version")}
-    upsert(connection, watches, [{**key, "watch": evidence.to_json(), "armed": evidence.is_armed}])
+def store_evidence(
+    connection: sa.Connection,
+    author: str,
+    version: str,
+    evidence_by_stream: Mapping[str, StreamEvidence],
+    *,
+    read_to: int,
+) -> None:
+    """Store an author's evidence, and the sequence number up to which values were read."""
+    row = {
+        "author": author,
+        "version": version,
+        "read_to": read_to,
+        "evidence": {stream: asdict(item) for stream, item in evidence_by_stream.items()},
+        "armed": sum(item.is_armed for item in evidence_by_stream.values()),
+    }
+    upsert(connection, watches, [row])
+
+
+def _evidence_from_row(documents: Mapping[str, dict[str, Any]]) -> dict[str, StreamEvidence]:
+    return {stream: StreamEvidence.from_dict(fields) for stream, fields in documents.items()}

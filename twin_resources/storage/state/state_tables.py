@@ -160,24 +160,17 @@ trials = sa.Table(
 )
 
 # How far the loop (`retraining/`) has read an author's settled values for the stable version: up to
-# the sequence number `read_to`. Each entry of `streams` must have a row in `watches`.
-stream_cursors = sa.Table(
-    "followed",
-    metadata,
-    sa.Column("author", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, nullable=False),
-    sa.Column("read_to", sa.BigInteger, nullable=False),
-    sa.Column("streams", sa.JSON, nullable=False),
-)
-
-# `watch` is a `statistics.detector.StreamEvidence`. `armed` is true if a drop would be detected.
-# The number of armed rows determines the alarm threshold of the whole home.
+# the sequence number `read_to`. `evidence` is stream → `statistics.detector.StreamEvidence`, and
+# `armed` the number of streams in which a drop would be detected. The sum of `armed` determines the
+# alarm threshold of the whole home.
 watches = sa.Table(
     "watches",
     metadata,
-    *_primary_key("author", "stream", "version"),
-    sa.Column("watch", sa.Text, nullable=False),
-    sa.Column("armed", sa.Boolean, nullable=False),
+    *_primary_key("author"),
+    sa.Column("version", sa.Text, nullable=False),  # empty after a person lowered the floor
+    sa.Column("read_to", sa.BigInteger, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
+    sa.Column("armed", sa.Integer, nullable=False),
 )
 
 alarms = sa.Table(
@@ -194,20 +187,6 @@ alarms = sa.Table(
     sa.Column("run_key", sa.Text, nullable=False),
     sa.Column("decided_at", sa.Double),
     sa.Index("alarms_by_status", "status", "author"),
-)
-
-# Quality floors lowered by a person. An author's values up to `after_sequence` are neither compared
-# nor used as a reference for later ones. An empty `stream` means all streams.
-lowered_floors = sa.Table(
-    "lowered_floors",
-    metadata,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("author", sa.Text, nullable=False, index=True),
-    sa.Column("after_sequence", sa.BigInteger, nullable=False),
-    sa.Column("asked_by", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("asked_at", sa.Double, nullable=False),
-    sa.Column("stream", sa.Text, nullable=False, server_default=""),
 )
 
 # Retrainings that were decided, for any cause. `offered_at` is the time of the last request to
@@ -242,9 +221,11 @@ launch_claims = sa.Table(
     sa.Column("claimed_at", sa.Double, nullable=False),
 )
 
-# Retrainings requested by a person or a forget request, fulfilled once `run_key` is set.
-retraining_requests = sa.Table(
-    "retraining_requests",
+# What somebody asked the loop to do, and why. A retraining (for a person, a forget request or an
+# alarm from outside) is fulfilled once `run_key` is set. A lowered floor has `after_sequence`: the
+# author's values up to it are neither compared nor used as a reference for later ones.
+loop_requests = sa.Table(
+    "loop_requests",
     metadata,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("author", sa.Text, nullable=False, index=True),
@@ -253,6 +234,7 @@ retraining_requests = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("asked_at", sa.Double, nullable=False),
     sa.Column("run_key", sa.Text, nullable=False),
+    sa.Column("after_sequence", sa.BigInteger),
 )
 
 # Notices to people. Each is stored in its event's transaction and sent afterwards

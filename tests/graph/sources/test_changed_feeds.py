@@ -1,10 +1,11 @@
-"""Test scheduled imports: feeds over real HTTP every hour, and all authors every night."""
+"""Test imports of changed feeds over real HTTP, and of all authors every night."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -13,10 +14,9 @@ from tests.http_server import Request, Response, http_server
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.settings import Settings
-from twin_sensors.import_schedules import (
-    import_all_posts_every_night,
-    import_changed_feeds_every_hour,
-)
+from twin_sensors import changed_feeds as sensor_module
+from twin_sensors.changed_feeds import changed_feeds
+from twin_sensors.import_schedules import import_all_posts_every_night
 
 NOON = datetime(2026, 3, 1, 12, 20, tzinfo=UTC)
 
@@ -76,35 +76,41 @@ def build_import(op: dg.OpDefinition) -> dg.JobDefinition:
     return dg.GraphDefinition("import_posts", node_defs=[op]).to_job(partitions_def=authors)
 
 
-class ScheduleRunner:
-    """A home with authors, an instance with their partitions, and a clock."""
+class FeedRunner:
+    """A home with authors, an instance with their partitions, the sensor's cursor and a clock."""
 
     def __init__(self, home: Settings, instance: dg.DagsterInstance) -> None:
         self.home, self.instance, self.hour = home, instance, NOON
+        self.cursor: str | None = None
 
     def add_author(self, slug: str, *sources: str) -> None:
         write_author(self.home, Author(slug, slug, sources=sources))
         self.instance.add_dynamic_partitions("authors", [slug])
 
-    def tick(self, schedule: dg.ScheduleDefinition) -> list[dg.RunRequest | dg.SkipReason]:
+    def read_clock(self) -> float:
+        return self.hour.timestamp()
+
+    def tick(self, *, keep_cursor: bool = True) -> dg.SensorResult:
         self.hour += timedelta(hours=1)
-        with dg.build_schedule_context(
+        with dg.build_sensor_context(
             instance=self.instance,
-            scheduled_execution_time=self.hour,
+            cursor=self.cursor,
             resources={"settings": SettingsResource(), "state": StateResource()},
         ) as context:
-            result = schedule(context)
-            return list(result)  # type: ignore[arg-type]
+            result = changed_feeds(context)
+        assert isinstance(result, dg.SensorResult)
+        if keep_cursor:
+            self.cursor = result.cursor
+        return result
 
     def request_run(self) -> dg.RunRequest:
-        [request] = self.tick(import_changed_feeds_every_hour)
-        assert isinstance(request, dg.RunRequest)
+        [request] = self.tick().run_requests or ()
         return request
 
     def skip_reason(self) -> str:
-        [reason] = self.tick(import_changed_feeds_every_hour)
-        assert isinstance(reason, dg.SkipReason)
-        return str(reason.skip_message)
+        result = self.tick()
+        assert not result.run_requests
+        return str(result.skip_reason)
 
     def launch(self, request: dg.RunRequest, op: dg.OpDefinition = do_nothing) -> None:
         build_import(op).execute_in_process(
@@ -114,13 +120,15 @@ class ScheduleRunner:
 
 
 @pytest.fixture
-def runner(home: Settings) -> Iterator[ScheduleRunner]:
+def runner(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[FeedRunner]:
     with dg.instance_for_test() as instance:
-        yield ScheduleRunner(home, instance)
+        runner = FeedRunner(home, instance)
+        monkeypatch.setattr(sensor_module, "time", SimpleNamespace(time=runner.read_clock))
+        yield runner
 
 
 @pytest.mark.long
-def test_a_feed_is_imported_once_per_change(runner: ScheduleRunner, server: FeedServer) -> None:
+def test_a_feed_is_imported_once_per_change(runner: FeedRunner, server: FeedServer) -> None:
     runner.add_author("ann", server.url)
     first = runner.request_run()
     runner.launch(first)
@@ -139,7 +147,7 @@ def test_a_feed_is_imported_once_per_change(runner: ScheduleRunner, server: Feed
 @pytest.mark.long
 @pytest.mark.parametrize(("minutes", "is_known"), [(50, True), (90, False)])
 def test_a_feed_imported_within_the_hour_is_not_imported_again(
-    runner: ScheduleRunner, server: FeedServer, minutes: int, is_known: bool
+    runner: FeedRunner, server: FeedServer, minutes: int, is_known: bool
 ) -> None:
     """As after `twin up`, without an earlier request for the feed."""
     runner.add_author("ann", server.url)
@@ -152,7 +160,7 @@ def test_a_feed_imported_within_the_hour_is_not_imported_again(
 
 
 def test_a_feed_without_validators_is_compared_by_content(
-    runner: ScheduleRunner, server: FeedServer
+    runner: FeedRunner, server: FeedServer
 ) -> None:
     server.publish("one", etag=False)
     runner.add_author("ann", server.url)
@@ -163,7 +171,7 @@ def test_a_feed_without_validators_is_compared_by_content(
 
 
 @pytest.mark.long
-def test_a_changed_etag_alone_is_not_a_change(runner: ScheduleRunner, server: FeedServer) -> None:
+def test_a_changed_etag_alone_is_not_a_change(runner: FeedRunner, server: FeedServer) -> None:
     runner.add_author("ann", server.url)
     runner.launch(runner.request_run())
     runner.skip_reason()
@@ -171,7 +179,7 @@ def test_a_changed_etag_alone_is_not_a_change(runner: ScheduleRunner, server: Fe
     assert "nothing new" in runner.skip_reason()
 
 
-def test_a_failing_feed_delays_no_other_author(runner: ScheduleRunner, server: FeedServer) -> None:
+def test_a_failing_feed_delays_no_other_author(runner: FeedRunner, server: FeedServer) -> None:
     runner.add_author("ann", server.url, "/a/folder")
     runner.add_author("cleo", "/a/folder")
     (runner.home.authors_dir / "torn.toml").write_text("name = ")
@@ -189,7 +197,7 @@ def test_a_failing_feed_delays_no_other_author(runner: ScheduleRunner, server: F
 
 
 @pytest.mark.long
-def test_a_failing_feed_delays_no_other_feed(runner: ScheduleRunner, server: FeedServer) -> None:
+def test_a_failing_feed_delays_no_other_feed(runner: FeedRunner, server: FeedServer) -> None:
     runner.add_author("bob", server.url, "http://127.0.0.1:9/feed.xml")
     runner.launch(runner.request_run())
     message = runner.skip_reason()
@@ -205,7 +213,7 @@ def test_a_failing_feed_delays_no_other_feed(runner: ScheduleRunner, server: Fee
 
 
 @pytest.mark.long
-def test_a_failed_import_is_tried_again(runner: ScheduleRunner, server: FeedServer) -> None:
+def test_a_failed_import_is_tried_again(runner: FeedRunner, server: FeedServer) -> None:
     runner.add_author("ann", server.url)
     keys = []
     for _ in range(3):
@@ -218,14 +226,17 @@ def test_a_failed_import_is_tried_again(runner: ScheduleRunner, server: FeedServ
 
 
 def test_a_run_that_never_started_is_requested_again(
-    runner: ScheduleRunner, server: FeedServer
+    runner: FeedRunner, server: FeedServer
 ) -> None:
     runner.add_author("ann", server.url)
-    assert runner.request_run().run_key == runner.request_run().run_key
+    [lost_request] = runner.tick(keep_cursor=False).run_requests or ()  # the tick's process died
+    request = runner.request_run()
+    assert request.run_key == runner.request_run().run_key
+    assert lost_request.partition_key == "ann"
 
 
 def test_an_author_without_a_partition_waits_for_one(
-    runner: ScheduleRunner, server: FeedServer
+    runner: FeedRunner, server: FeedServer
 ) -> None:
     write_author(runner.home, Author("ann", "ann", sources=(server.url,)))
     assert "ann: Dagster has no partition 'ann'" in runner.skip_reason()
@@ -233,14 +244,43 @@ def test_an_author_without_a_partition_waits_for_one(
     assert runner.request_run().partition_key == "ann"
 
 
-def test_all_authors_with_sources_are_imported_nightly(runner: ScheduleRunner) -> None:
-    [reason] = runner.tick(import_all_posts_every_night)
+def test_the_cursor_names_no_address(runner: FeedRunner, server: FeedServer) -> None:
+    """An address may contain a token, and Dagster's page shows the cursor."""
+    runner.add_author("ann", f"{server.url}?token=secret")
+    runner.request_run()
+    assert runner.cursor is not None
+    assert "ann" in runner.cursor
+    assert "secret" not in runner.cursor
+    assert "feed.xml" not in runner.cursor
+
+
+def test_an_author_who_was_deleted_leaves_the_cursor(
+    runner: FeedRunner, server: FeedServer
+) -> None:
+    runner.add_author("ann", server.url)
+    runner.request_run()
+    (runner.home.authors_dir / "ann.toml").unlink()
+    assert runner.skip_reason() == "no author with a feed"
+    assert runner.cursor == "{}"
+
+
+def tick_at_night(runner: FeedRunner) -> list[dg.RunRequest | dg.SkipReason]:
+    with dg.build_schedule_context(
+        instance=runner.instance,
+        scheduled_execution_time=runner.hour,
+        resources={"settings": SettingsResource(), "state": StateResource()},
+    ) as context:
+        return list(import_all_posts_every_night(context))  # type: ignore[arg-type]
+
+
+def test_all_authors_with_sources_are_imported_nightly(runner: FeedRunner) -> None:
+    [reason] = tick_at_night(runner)
     assert isinstance(reason, dg.SkipReason)
     runner.add_author("ann", "/a/folder")
     runner.add_author("bob")
     write_author(runner.home, Author("cleo", "cleo", sources=("/another",)))  # no partition
     (runner.home.authors_dir / "torn.toml").write_text("name = ")
-    [request] = runner.tick(import_all_posts_every_night)
+    [request] = tick_at_night(runner)
     assert isinstance(request, dg.RunRequest)
     assert request.partition_key == "ann"
     assert request.run_key == f"night:ann:{runner.hour.isoformat()}"
