@@ -32,8 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.knowledge.corpus import clean_documents, load_embedder_home
-from tests.bench.knowledge.readers import embed_passages
+from tests.bench.knowledge.corpus import clean_documents, embed_passages, load_embedder_home
 from tests.bench.knowledge.tables import create_tables, write_passages
 from tests.bench.reader_questions.question_files import BUNDLED, read_asked_questions
 from tests.bench.rows import Row, bounded_row, create_parser, print_results

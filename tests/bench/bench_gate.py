@@ -1,4 +1,4 @@
-"""Measure the gate: time to a verdict, the candidate's likelihoods, refusal of broken candidates.
+"""Measure the gate: time to a verdict, and the candidate's likelihoods.
 
     python tests/bench/bench_gate.py --quick|--full [--author NAME]
                                      [--only NAME …] [--json FILE]
@@ -7,8 +7,9 @@ It requires the shared posts (`TWIN_SHARED_DATA`). `--full` trains SmolLM2-135M 
 recipe on 150,000 tokens of the shared author and runs the gate with Dagster; run it alone, for half
 an hour. `--quick` runs the same processes with a tiny random model, all of whose weights are
 trained; it has different goals for time and likelihood. The dataset is created once and kept in
-`build/`; creating it is not measured. The judged candidate is also kept, and `--only broken` uses
-it. `--only likelihood` trains and measures likelihoods, without a gate. There is no peer.
+`build/`; creating it is not measured. `--only likelihood` trains and measures likelihoods, without
+a gate. There is no peer. Which broken candidates the gate refuses is a test
+(`tests/live/evaluation/test_broken_candidates.py`).
 """
 
 from __future__ import annotations
@@ -19,19 +20,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.gate.broken_candidates import broken_candidate_rows
 from tests.bench.gate.judged_candidate import time_and_likelihood_rows
 from tests.bench.gate.likelihood import likelihood_rows
 from tests.bench.gate.sizes import FULL, QUICK
 from tests.bench.rows import create_parser, run_parts
 from tests.bench.training.inputs import BUNDLED_AUTHORS, SHARED_AUTHORS
 
-PARTS = {
-    "time": time_and_likelihood_rows,
-    "likelihood": likelihood_rows,
-    "broken": broken_candidate_rows,
-}
-DEFAULT_PARTS = ["time"]  # every other part trains further candidates
+PARTS = {"time": time_and_likelihood_rows, "likelihood": likelihood_rows}
+DEFAULT_PARTS = ["time"]  # the other part trains further candidates
 LOWER_BOUND_UNITS = {"claims"}  # units whose goals are lower bounds
 
 

@@ -1,13 +1,13 @@
-"""Measure recall and cost of vector search at 20,000 to 1,000,000 vectors, and its quality.
+"""Measure recall and cost of vector search at 20,000 to 1,000,000 vectors.
 
     python tests/bench/bench_retrieval.py --quick|--full
         [--only PART …] [--json FILE]
 
-`--full` runs `20k`, `200k` and `readers`; `1m` runs only if `--only` names it. Vectors lie between
-near neighbors of real chunk vectors; queries are held-out real vectors. The measured search is the
+`--full` runs `20k` and `200k`; `1m` runs only if `--only` names it. Vectors lie between near
+neighbors of real chunk vectors; queries are held-out real vectors. The measured search is the
 gateway's over an indexed table (`twin_resources.models.retrieval`), including the rows' texts but
-without embedding the question. CPU seconds are those of the whole process. `readers` asks all five
-authors the questions in `tests/bench/questions`, which are in readers' words.
+without embedding the question. CPU seconds are those of the whole process. Whether readers'
+questions find the right passages is measured by `bench_quotes.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from tests.bench.knowledge import corpus, readers
+from tests.bench.knowledge import corpus
 from tests.bench.knowledge.tables import create_tables, open_passages, write_passages
 from tests.bench.rows import Row, bounded_row, create_parser, run_parts
 from twin_assets.knowledge.passages import passage_columns
@@ -119,13 +119,12 @@ PARTS: dict[str, Part] = {
     "20k": create_size_part(20_000, has_goals=False),
     "200k": create_size_part(200_000, has_goals=True),
     "1m": create_size_part(1_000_000, has_goals=False),
-    "readers": readers.shown_rows,
 }
-QUICK, FULL = ("20k", "readers"), ("20k", "200k", "readers")
+QUICK, FULL = ("20k",), ("20k", "200k")
 
 
 def main() -> int:
-    parser = create_parser(__doc__, quick="20,000 vectors, one author's questions")
+    parser = create_parser(__doc__, quick="20,000 vectors")
     parser.add_argument("--only", nargs="+", choices=list(PARTS))
     options = parser.parse_args()
     home = corpus.load_embedder_home()

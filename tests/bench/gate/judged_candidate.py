@@ -70,34 +70,17 @@ class JudgedCandidate:
     cost: Cost
 
 
-def judge_author(size: GateBenchmarkSize, *, is_fresh: bool = False) -> JudgedCandidate:
-    """Train and judge the author's candidate, or return the candidate of an earlier run.
-
-    Args:
-        is_fresh: whether to use a new home in any case.
+def judge_author(size: GateBenchmarkSize) -> JudgedCandidate:
+    """Train and judge the author's candidate in a new home.
 
     Raises:
         MeasurementError: a step failed; its log is kept.
     """
     home = CACHE_DIR / f"{size.name}-{size.author}-{code_hash(JUDGED_CODE)}"
-    if is_fresh or not (home / "cost.json").is_file():
-        remove_home(home)
-        settings = prepare_home(size, home)
-        (home / "cost.json").write_text(json.dumps(asdict(run_assets(settings))), "utf-8")
+    remove_home(home)
+    settings = prepare_home(size, home)
+    (home / "cost.json").write_text(json.dumps(asdict(run_assets(settings))), "utf-8")
     return read_judged_candidate(load_settings(home), size.author)
-
-
-def copy_home(judged: JudgedCandidate, home: Path) -> Settings:
-    """Create a home for another candidate with this one's dataset, checkpoints and measurements."""
-    home.mkdir(parents=True)
-    for name in ("tables", "authors", "checkpoints"):
-        shutil.copytree(judged.settings.home / name, home / name)
-    for path in judged.settings.home.glob("state.sqlite*"):
-        shutil.copy(path, home)
-    settings = load_settings(home)
-    link_weights(prepare_weights(), settings)
-    prepare_base_model(settings, report=lambda line: sys.stderr.write(f"{line}\n"))
-    return settings
 
 
 def read_judged_candidate(settings: Settings, author: str) -> JudgedCandidate:
@@ -123,7 +106,7 @@ def remove_home(home: Path) -> None:
 
 def time_and_likelihood_rows(size: GateBenchmarkSize) -> list[Row]:
     """Return rows for a new home: its time, the claims met, and the likelihood ratios."""
-    judged = judge_author(size, is_fresh=True)
+    judged = judge_author(size)
     part_seconds = judged.evaluation.seconds
     training_s = judged.manifest.metrics["seconds"]
     minutes = {  # parts of the gate run at the same time

@@ -17,8 +17,8 @@ from tests.prepared_embedder import prepare_weights
 from twin_assets.corpus import raw_posts_import
 from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
 from twin_assets.corpus.inventory import take_inventory
-from twin_assets.knowledge.passages import split_into_passages
-from twin_resources.models.embedder.embedder import load_embedder
+from twin_assets.knowledge import passages as product
+from twin_resources.models.embedder.embedder import Embedder, load_embedder
 from twin_resources.settings import Settings, load_settings
 
 _NEIGHBOR_COUNT = 30
@@ -45,6 +45,18 @@ def clean_documents(author: str) -> pl.DataFrame:
     return cleaned.with_columns(pl.Series("hash", hashes)).sort("hash")
 
 
+def embed_passages(author: str, documents: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
+    """Return rows of `embeddings`; embedding takes minutes, so they are kept in `build/`."""
+    documents = documents.select(product.DOCUMENT_COLUMNS)
+    digest = hashlib.sha256(f"{embedder.revision} {product.PASSAGES_VERSION}".encode())
+    digest.update(documents.write_json().encode())
+    path = ROOT / "build" / f"bench-passages-{author}-{digest.hexdigest()[:16]}.parquet"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        product.embed_passages(documents, embedder).write_parquet(path)
+    return pl.read_parquet(path)
+
+
 def embed_passage_texts(count: int, home: Settings) -> np.ndarray:
     """Return passage vectors of both shared authors, float32 of shape (count, dimension).
 
@@ -68,7 +80,7 @@ def embed_passage_texts(count: int, home: Settings) -> np.ndarray:
 
 def _iter_passage_texts(documents: pl.DataFrame) -> Iterator[str]:
     for text in documents["text"]:
-        for passage in split_into_passages(text):
+        for passage in product.split_into_passages(text):
             yield text[passage.start : passage.end]
 
 
