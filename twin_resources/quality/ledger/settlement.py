@@ -46,7 +46,6 @@ from twin_resources.storage.state.state_tables import upsert
 
 READER_CAP_DAYS = 30
 DAY_LIMIT_WINDOW_DAYS = 28
-VOTE_STREAM = "thumbs"
 DayClosing = Literal["daily", "at_once"]
 _get_class = itemgetter("version", "prompt_class")
 

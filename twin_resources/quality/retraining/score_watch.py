@@ -193,18 +193,10 @@ def _released_versions(connection: sa.Connection, author: str) -> set[str]:
     return {f"v{number}" for number in numbers}
 
 
-def current_evidence(
-    connection: sa.Connection, author: str | None = None
-) -> dict[str, list[StreamEvidence]]:
-    """Return author → the watched version's evidence, by stream.
-
-    Args:
-        author: the only author to return; None for all.
-    """
+def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence]]:
+    """Return author → the watched version's evidence, by stream."""
     rows = connection.execute(
-        sa.select(watches.c.author, watches.c.evidence)
-        .where(sa.true() if author is None else watches.c.author == author)
-        .order_by(watches.c.author)
+        sa.select(watches.c.author, watches.c.evidence).order_by(watches.c.author)
     )
     evidence_by_author = {
         str(slug): [evidence for _, evidence in sorted(_evidence_from_row(documents).items())]
