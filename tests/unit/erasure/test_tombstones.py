@@ -114,19 +114,6 @@ def test_a_failed_erasure_deletes_nothing(
     assert store.erase(ERASED_READER) == 1
 
 
-def test_an_outbox_without_tombstones_is_migrated(outbox: Outbox, store: OutboxRows) -> None:
-    outbox.put_trace(encode_spans(build_span(1, reader=READER)))
-    path = outbox.path
-    outbox.close()
-    with sqlite3.connect(path) as connection:
-        connection.executescript("DROP TABLE tombstones; PRAGMA user_version = 1")
-    connection.close()
-    assert store.erase(ERASED_READER) == 1
-    reopened = Outbox(path)
-    assert reopened.count_tombstones() > 0
-    reopened.close()
-
-
 def test_rows_that_the_trace_store_refused_are_erased_too(
     outbox: Outbox, store: OutboxRows
 ) -> None:

@@ -161,8 +161,7 @@ def test_constraints_are_only_pins() -> None:
     assert {"torch", "dagster", "lancedb", "litellm", "pytest"} <= pinned
 
 
-def test_the_scripts_are_short_and_parse() -> None:
+def test_the_scripts_parse() -> None:
     for path in (*(ROOT / "deploy").glob("*.sh"), ROOT / ".ci" / "run"):
         assert subprocess.run(["bash", "-n", str(path)], check=False).returncode == 0
-        assert len(path.read_text().splitlines()) <= 60
     assert "deploy/check.sh" in (ROOT / ".ci" / "run").read_text()
