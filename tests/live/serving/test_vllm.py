@@ -7,6 +7,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ from tests.live.serving.real_vllm import (
     serve_behind_proxy,
     serve_vllm,
 )
-from tests.live.serving.test_many_adapters import ManyAuthors
+from tests.model_versions import register_version
 from tests.unit.gateway.exchanges import FakeRetriever, change_snapshot, create_path, prepare
 from twin_assets.evaluation.served import parity
 from twin_resources.erasure.checkpoint_folders import Checkpoints
@@ -38,6 +39,7 @@ from twin_resources.models.serving.fleet import Fleet
 from twin_resources.models.serving.loaded_adapters import AdapterServer
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.models.serving.served_model import ServedAnswer, query_temporary_servers
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state_tables import model_versions, moves, verdicts
 
@@ -45,6 +47,44 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(7200)]  # vLLM alone starts 
 QUESTIONS = [f"What did you write about {subject}?" for subject in ("oil", "a clock", "bread")]
 # It ends in a block of vLLM's prefix cache, whose keys named only an adapter until vLLM 0.31.
 LONG_PROMPT = "Wind a clock at the same hour. " * 50
+
+
+class ManyAuthors:
+    """Registered versions of many authors, each with an adapter of its own."""
+
+    def __init__(self, settings: Settings, registry: Registry, base: Path) -> None:
+        self.settings, self.registry, self.base = settings, registry, base
+        self.template = make_adapter(base, settings.work_dir / "template", scale=0.5)
+
+    def release(self, author: str, *, seed: int = 0) -> str:
+        """Register and release a new version; return its name on the server."""
+        import torch
+        from safetensors.torch import load_file, save_file
+
+        number = len(self.registry.versions(author)) + 1
+        folder = self.settings.checkpoints_dir / author / f"c{number}"
+        adapter = folder / "adapter"
+        adapter.mkdir(parents=True)
+        config = (self.template / "adapter_config.json").read_bytes()
+        (adapter / "adapter_config.json").write_bytes(config)
+        weights = load_file(self.template / "adapter_model.safetensors")
+        generator = torch.Generator().manual_seed(crc32(f"{folder} {seed}".encode()))
+        save_file(
+            {name: torch.randn(w.shape, generator=generator) / 4 for name, w in weights.items()},
+            adapter / "adapter_model.safetensors",
+        )
+        checkpoint = f"{crc32(f'{author}-{number}-{seed}'.encode()):08x}"
+        register_version(self.registry, author, checkpoint, folder=str(folder), base=str(self.base))
+        for state in ("refused", "stable"):
+            self.registry.move(
+                author, number, state, actor="a person", reason="a test's own",
+                force=state == "stable",
+            )  # fmt: skip
+        return f"{author}/v{number}-{checkpoint}"
+
+    def find_adapter(self, name: str) -> Path:
+        author, number = name.rpartition("-")[0].split("/v")
+        return self.settings.checkpoints_dir / author / f"c{number}" / "adapter"
 
 
 @pytest.fixture(scope="module")
