@@ -110,7 +110,8 @@ class FeedRunner:
     def skip_reason(self) -> str:
         result = self.tick()
         assert not result.run_requests
-        return str(result.skip_reason)
+        assert isinstance(result.skip_reason, dg.SkipReason)
+        return str(result.skip_reason.skip_message)
 
     def launch(self, request: dg.RunRequest, op: dg.OpDefinition = do_nothing) -> None:
         build_import(op).execute_in_process(
