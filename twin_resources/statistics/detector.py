@@ -137,7 +137,9 @@ class StreamEvidence:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> StreamEvidence:
         """Restore the evidence from what `asdict` returned, also after JSON."""
-        return cls(**{**fields, "falls": tuple(Fall(**fall) for fall in fields["falls"])})
+        values = dict(fields)
+        falls = tuple(Fall(**fall) for fall in values.pop("falls"))
+        return cls(**values, falls=falls)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,9 @@
 """Train and judge a candidate from the instruction dataset, as Dagster does, and measure the time.
 
-Scope: the home for it, copies of the home, the rows for the time and the gate's measures. Out of
-scope: the dataset (`training/inputs.py`), broken candidates (`broken_candidates.py`), a training
-without a gate (`likelihood.py`).
+Scope: the home for it, the rows for the time and the gate's measures. Out of scope: the dataset
+(`training/inputs.py`), a training without a gate (`likelihood.py`).
 
-A home is kept in `build/` until the code of training or evaluation changes, so that other
-benchmarks can use its candidate without training it again. The time is always measured in a new
-home.
+The time is always measured in a new home, which is kept in `build/`.
 """
 
 from __future__ import annotations
