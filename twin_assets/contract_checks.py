@@ -17,18 +17,13 @@ from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.knowledge.passages import Passages
 from twin_assets.partitions import authors
-from twin_resources.storage.tables.tables import BATCH_ROWS, Tables
+from twin_resources.storage.tables.tables import Tables
 
 
 def build_contract_check(
     asset: dg.AssetsDefinition, schema: type[dy.Schema]
 ) -> dg.AssetChecksDefinition:
-    """Return a blocking check that each row of the asset's table satisfies its schema's rules.
-
-    Each row is checked once; after a change of the schema, all rows are checked again
-    (`tables.verified_files`). Rows that the asset moved to `<asset>_quarantine` are counted by rule
-    but do not block, because they are no longer in the table.
-    """
+    """Return a blocking check that each row of the asset's table satisfies its schema's rules."""
     table = asset.key.path[-1]
 
     @dg.asset_check(
@@ -41,33 +36,17 @@ def build_contract_check(
     def check(
         context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
     ) -> dg.AssetCheckResult:
-        author = context.partition_key
-        unverified_rows = tables.unverified_rows(
-            table,
-            author,
-            claim="rows_keep_their_contract",
-            version=contracts.schema_version(schema),
-        )
-        problems = contracts.check_batches(
-            unverified_rows.read_batches(list(column_types(schema)), batch_size=BATCH_ROWS), schema
-        )
-        keys = [] if problems.missing else schema.primary_key()
-        duplicate_keys = (
-            contracts.count_duplicate_keys(tables.read(table, author, columns=keys)) if keys else 0
-        )
-        if problems.is_satisfied:
-            unverified_rows.mark_verified()
+        rows = tables.scan(table, context.partition_key)
+        columns = [name for name in column_types(schema) if name in rows.collect_schema()]
+        problems = contracts.check_rows(rows.select(columns).collect(), schema)
         return dg.AssetCheckResult(
-            passed=problems.is_satisfied and not duplicate_keys,
+            passed=problems.is_satisfied,
             metadata={
-                "rows": unverified_rows.row_count,
-                "looked_at": problems.rows,
+                "rows": problems.rows,
                 "bad_rows": problems.broken_rows,
                 "by_rule": dict(problems.by_rule),
                 "missing_columns": list(problems.missing),
                 "wrong_types": dict(problems.wrong_types or {}),
-                "keys_given_twice": duplicate_keys,
-                "quarantined": contracts.count_quarantined(tables, f"{table}_quarantine", author),
             },
         )
 

@@ -43,7 +43,7 @@ MAX_SENSELESS_SHARE, MIN_READER_SHARE = 0.05, 0.6
 
 def clean_posts(author: str, *, rng: random.Random) -> pl.DataFrame:
     """Return `cleaned_documents` of an author's posts, or of `MAX_POSTS_PER_AUTHOR` random ones."""
-    from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
+    from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_all_posts
     from twin_assets.corpus.corpus_tables import RawPosts, column_types
     from twin_assets.corpus.importers.post_head import UnreadablePostError
     from twin_assets.corpus.importers.posts import read_post
@@ -73,7 +73,7 @@ def clean_posts(author: str, *, rng: random.Random) -> pl.DataFrame:
         digest = hashlib.sha256(body).hexdigest()
         row = {**post, **fields, "content_hash": digest}
         rows.append({column: row[column] for column in types})
-    return clean_and_quarantine(pl.DataFrame(rows, schema=types))[0].filter(pl.col("kept"))
+    return clean_all_posts(pl.DataFrame(rows, schema=types)).filter(pl.col("kept"))
 
 
 def draft_questions(author: str, *, rng: random.Random) -> pl.DataFrame:

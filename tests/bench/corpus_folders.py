@@ -19,7 +19,7 @@ import polars as pl
 
 from tests.bench.rows import Row, bounded_row
 from twin_assets.corpus import cleaning, document_claims, source_quotations
-from twin_assets.corpus.contracts import FAILED_RULES
+from twin_assets.corpus.corpus_tables import QUARANTINED
 from twin_assets.corpus.importers.generators import is_text_reason
 from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.corpus.raw_posts_import import build_inventory_frame, read_rows
@@ -35,14 +35,16 @@ class ImportedFolder:
 
     Attributes:
         raw: rows of `raw_posts`.
-        documents: cleaned documents, including copies that are not kept.
-        quarantined: documents that break a claim.
+        documents: cleaned documents, including those that are not kept.
     """
 
     inventory: Inventory
     raw: pl.DataFrame
     documents: pl.DataFrame
-    quarantined: pl.DataFrame
+
+    @property
+    def quarantined(self) -> pl.DataFrame:
+        return self.documents.filter(pl.col("dropped_because").str.starts_with(QUARANTINED))
 
     @property
     def kept_documents(self) -> pl.DataFrame:
@@ -64,10 +66,8 @@ def import_folder(folder: Path, names: Sequence[str]) -> ImportedFolder:
     """
     inventory = take_inventory([folder])
     raw = read_rows(build_inventory_frame(inventory), inventory)
-    documents, quarantined = cleaning.clean_and_quarantine(
-        raw.select(cleaning.RAW_COLUMNS), names=names
-    )
-    return ImportedFolder(inventory, raw, documents, quarantined)
+    documents = cleaning.clean_all_posts(raw.select(cleaning.RAW_COLUMNS), names=names)
+    return ImportedFolder(inventory, raw, documents)
 
 
 def folder_rows(folder: Path, names: Sequence[str] = ()) -> list[Row]:
@@ -94,11 +94,11 @@ def _claim_rows(imported: ImportedFolder, names: Sequence[str]) -> Iterator[Row]
     """Yield rows for quarantined documents, broken claims, signatures and redactions."""
     total = imported.kept_documents.height + imported.quarantined.height
     share = imported.quarantined.height / max(1, total)
-    by_rule = Counter(imported.quarantined[FAILED_RULES].explode().drop_nulls().to_list())
+    by_rule = Counter(imported.quarantined["dropped_because"].to_list())
     yield bounded_row(
         "put aside for a broken claim", share, "share", at_most=MAX_QUARANTINED, peers=by_rule
     )
-    measured = document_claims.measure(imported.documents, imported.raw)
+    measured = document_claims.select_measures(imported.documents)
     claims = document_claims.check_claims(measured, names)
     by_claim = {
         name: len(claim.violating_ids) for name, claim in claims.items() if claim.violating_ids

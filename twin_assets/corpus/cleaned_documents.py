@@ -1,24 +1,13 @@
-"""Define the asset `cleaned_documents` and its checks.
-
-Every imported post is either kept or dropped with a reason. The kept text is the author's own,
-complete, unique and without personal data.
-
-Scope: the asset and the checks. Out of scope: cleaning a post (`cleaning`), the intermediate tables
-and the claims' checks (`cleaning_tables`).
-"""
+"""The asset `cleaned_documents`: every imported post, kept or dropped with a reason; its checks."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from twin_assets.corpus import cleaning, document_claims, reconciliation
-from twin_assets.corpus.cleaning_tables import (
-    CLEANED_TABLE,
-    QUARANTINE_TABLE,
-    check_stored_claims,
-    compute_document_statistics,
-    update_cleaned_documents,
-)
+from twin_assets.corpus.corpus_tables import QUARANTINED
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.partitions import authors
 from twin_assets.table_assets import report_materialization, table_asset
@@ -35,17 +24,26 @@ def cleaned_documents(
 ) -> dg.MaterializeResult:
     """Markdown text of every kept post, and one row with a reason for every dropped post."""
     author = read_author(settings, context.partition_key)
-    run = update_cleaned_documents(tables, author)
-    return report_materialization(
-        run.cleaned_documents,
-        {
-            "bytes_written": run.bytes_written,
-            "posts_cleaned": run.prepared_posts.computed_count,
-            "posts_compared": run.near_duplicates.computed_count,
-            "quarantined": run.quarantine.row_count,
-            **compute_document_statistics(tables, author.slug),
-        },
-    )
+    result = cleaning.update_cleaned_documents(tables, author)
+    columns = ["language", "words", "kept", "dropped_because", "personal"]
+    documents = tables.read(cleaning.CLEANED_TABLE, author.slug, columns=columns)
+    return report_materialization(result, summarize_documents(documents))
+
+
+def summarize_documents(documents: pl.DataFrame) -> dict[str, Any]:
+    """Return statistics about the stored documents, without any text, for the event log."""
+    kept = documents.filter("kept")
+    quarantined = pl.col("dropped_because").str.starts_with(QUARANTINED)
+    personal = documents.select("personal").explode("personal", empty_as_null=True).drop_nulls()
+    counts = personal.unnest("personal").group_by("kind").agg(pl.col("count").sum())
+    return {
+        "kept": kept.height,
+        "words": int(kept["words"].sum()),
+        "quarantined": documents.filter(quarantined).height,
+        "dropped": reconciliation.count_dropped_by_reason(documents),
+        "languages": reconciliation.count_values(kept["language"]),
+        "replaced": reconciliation.sum_counts(dict(counts.iter_rows())),
+    }
 
 
 @dg.asset_check(
@@ -56,12 +54,11 @@ def every_import_is_kept_or_explained(
 ) -> dg.AssetCheckResult:
     """Check that each row of `raw_posts` has exactly one row: kept, or dropped with a reason."""
     author = context.partition_key
-    columns = ["source_id", "kept", "dropped_because"]
-    quarantined_posts = tables.read(QUARANTINE_TABLE, author, columns=["source_id"])
     counts = reconciliation.reconcile_posts(
         tables.read("raw_posts", author, columns=["source_id"]),
-        tables.read(CLEANED_TABLE, author, columns=columns),
-        quarantined_ids=quarantined_posts["source_id"],
+        tables.read(
+            cleaning.CLEANED_TABLE, author, columns=["source_id", "kept", "dropped_because"]
+        ),
     )
     return dg.AssetCheckResult(passed=reconciliation.is_balanced(counts), metadata=dict(counts))
 
@@ -85,13 +82,19 @@ def claims_of_cleaned_documents(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> Iterator[dg.AssetCheckResult]:
-    """Check the claims about the stored texts; a document is measured again only if it changes.
+    """Check the claims about the stored texts, by the measures that their rows have.
 
     A document that violates a claim is quarantined. The import continues without it, up to the
     share that `TWIN_MOST_QUARANTINED` allows.
     """
     author = read_author(settings, context.partition_key)
-    claims = check_stored_claims(tables, author, most_quarantined=settings.most_quarantined)
+    measures = [f"measured_{name}" for name in document_claims.MEASURES]
+    columns = ["document_id", "source", "byline", "kept", "dropped_because", *measures]
+    claims = document_claims.check_stored_claims(
+        tables.read(cleaning.CLEANED_TABLE, author.slug, columns=columns),
+        cleaning.list_author_names(author),
+        most_quarantined=settings.most_quarantined,
+    )
     for name, claim in claims.items():
         yield dg.AssetCheckResult(
             check_name=name,

@@ -1,8 +1,7 @@
 """Clean rows of `raw_posts` and build rows of `cleaned_documents`, kept or dropped with a reason.
 
-Scope: decisions about a single post, the row of a document, and cleaning all posts in memory. Out
-of scope: cleaning a body (`markdown_cleaning`, `html_cleaning`), decisions that depend on all of an
-author's posts (`cleaning_verdicts`), storing rows (`cleaning_tables`).
+What depends on a post alone (its body, the hashes of its lines, its measures) is stored in the row
+and computed again only if the post changes. What depends on all posts is decided at every import.
 """
 # pyright: strict
 
@@ -15,18 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus import boilerplate, contracts, document_claims, near_duplicates
+from twin_assets.corpus import boilerplate, contracts, document_claims
 from twin_assets.corpus.bylines import extract_author, extract_translator, is_translation
-from twin_assets.corpus.cleaning_verdicts import (
-    MIN_WORDS,
-    decide_verdicts,
-    select_comparison_candidates,
-)
+from twin_assets.corpus.cleaning_verdicts import MIN_WORDS, decide_verdicts
 from twin_assets.corpus.corpus_tables import (
+    QUARANTINED,
     CleanedDocuments,
     PreparedPosts,
     column_types,
@@ -38,8 +34,13 @@ from twin_assets.corpus.language import UNDETERMINED, count_words, detect_langua
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_assets.corpus.speakers import mark_other_speakers
 from twin_resources import privacy
+from twin_resources.storage.tables.rows_by_id import read_by_id
 
-CLEANING_VERSION = f"8, privacy {privacy.PRIVACY_VERSION}"
+if TYPE_CHECKING:
+    from twin_resources.authors import Author
+    from twin_resources.storage.tables.tables import SyncResult, Tables
+
+CLEANING_VERSION = f"9, privacy {privacy.PRIVACY_VERSION}"
 """Version of the rules below; changing it cleans every post again."""
 
 RAW_COLUMNS = (
@@ -48,16 +49,65 @@ RAW_COLUMNS = (
 )
 """Columns of `raw_posts` that `prepare_posts` reads."""
 
+CLEANED_TABLE = "cleaned_documents"
+_POSTS_AT_A_TIME = 1_000  # their texts are in memory while they are cleaned
+
+OnProgress = Callable[[int, int], object]
+
+
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def clean_and_quarantine(
+def update_cleaned_documents(tables: Tables, author: Author) -> SyncResult:
+    """Bring `cleaned_documents` up to date with `raw_posts`; only changed posts are cleaned.
+
+    Raises:
+        TableNotFoundError: `raw_posts` has never been materialized.
+    """
+    slug, names = author.slug, list_author_names(author)
+    version = f"{CLEANING_VERSION}, {document_claims.CLAIMS_VERSION}, {' / '.join(names)}".encode()
+    hashes = tables.read_row_hashes("raw_posts", slug)
+    posts = hashes.select(
+        "source_id",
+        post_hash=pl.Series(
+            [
+                hashlib.sha256(row_hash + version).hexdigest()[:32]
+                for row_hash in hashes["row_hash"]
+            ],
+            dtype=pl.String,
+        ),
+    )
+    exists = tables.exists(CLEANED_TABLE, slug)
+    rows = clean_posts(
+        posts,
+        lambda ids: read_by_id(tables, "raw_posts", slug, "source_id", ids, RAW_COLUMNS),
+        names=names,
+        stored=tables.read(CLEANED_TABLE, slug) if exists else None,
+    )
+    return tables.sync(
+        rows,
+        CLEANED_TABLE,
+        author=slug,
+        key="source_id",
+        function=lambda changed: changed,
+        version=CLEANING_VERSION,
+        schema=column_types(CleanedDocuments),
+        row_key="document_id",
+    )
+
+
+def list_author_names(author: Author) -> tuple[str, ...]:
+    """Return the names that may appear in an author's bylines."""
+    return tuple(name for name in (author.name, *author.aliases) if name)
+
+
+def clean_all_posts(
     posts: pl.DataFrame,
     *,
     names: Sequence[str] = (),
-    on_progress: Callable[[int, int], object] = lambda _done, _total: None,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Clean all posts in memory, as the asset does, and separate those that violate a claim.
+    on_progress: OnProgress = lambda _done, _total: None,
+) -> pl.DataFrame:
+    """Clean posts in memory, as the asset does.
 
     Args:
         posts: `RAW_COLUMNS`.
@@ -65,101 +115,150 @@ def clean_and_quarantine(
         on_progress: called with the number of posts cleaned and of all posts.
 
     Returns:
-        `corpus_tables.CleanedDocuments`, and the quarantined rows with `failed_rules`, the claims
-        that a row violates.
+        `corpus_tables.CleanedDocuments`, ordered by `source_id`.
     """
-    prepared_posts = prepare_posts(posts, names=names, on_progress=on_progress)
-    candidates = select_comparison_candidates(prepared_posts, names=names)
-    bodies = candidates.join(
-        prepared_posts.select("document_id", "text"), on="document_id", how="left"
+    return clean_posts(
+        posts.select("source_id", post_hash=pl.lit("in memory")),
+        lambda ids: posts.filter(pl.col("source_id").is_in(ids.implode())),
+        names=names,
+        on_progress=on_progress,
     )
-    similarities = near_duplicates.compare_bodies(bodies)
-    verdicts = decide_verdicts(prepared_posts, candidates, similarities, names=names)
-    rows = build_document_rows(verdicts, prepared_posts)
-    measurements = document_claims.measure(rows, posts.select(document_claims.SOURCE_COLUMNS))
-    violations = find_violated_claims(
-        prepared_posts, document_claims.check_claims(measurements, names)
-    )
-    valid_rows = rows.join(violations, on="source_id", how="anti")
-    return validate_rows(valid_rows, CleanedDocuments), select_quarantined_rows(rows, violations)
 
 
-def find_violated_claims(
-    prepared_posts: pl.DataFrame, claims: Mapping[str, document_claims.DocumentClaim]
+def clean_posts(
+    posts: pl.DataFrame,
+    read_posts: Callable[[pl.Series], pl.DataFrame],
+    *,
+    names: Sequence[str],
+    stored: pl.DataFrame | None = None,
+    on_progress: OnProgress = lambda _done, _total: None,
 ) -> pl.DataFrame:
-    """Return the `source_id` of each document that violates a claim, with the claims as `breaks`.
+    """Clean the changed posts, and decide about all of them.
 
     Args:
-        prepared_posts: `document_id` and `source_id` of all posts.
-        claims: the result of `document_claims.check_claims`.
+        posts: `source_id` and `post_hash` of all posts.
+        read_posts: returns the `RAW_COLUMNS` of the posts with these source ids.
+        names: the author's name and aliases.
+        stored: `CleanedDocuments` as they were; a post with an equal hash is not cleaned again, and
+            an equal text not measured again.
+        on_progress: called with the number of posts cleaned and of all posts to clean.
+
+    Returns:
+        `corpus_tables.CleanedDocuments`, ordered by `source_id`.
     """
-    pairs = [
-        (document_id, claim)
-        for claim, claim_result in claims.items()
-        for document_id in sorted(claim_result.violating_ids)
+    if stored is None or stored.schema != column_types(CleanedDocuments):
+        stored = pl.DataFrame(schema=column_types(CleanedDocuments))
+    known = stored.join(posts, on=["source_id", "post_hash"], how="semi")
+    # The words of a text without its repeated lines are not those of the body.
+    has_text = pl.col("kept") | pl.col("dropped_because").str.starts_with(QUARANTINED)
+    shortened = known.filter(has_text & pl.col("body").is_not_null()).select(
+        "document_id", words=pl.col("body").map_elements(count_words, return_dtype=pl.Int64)
+    )
+    parts = [
+        known.with_columns(body=pl.coalesce("body", "text"))
+        .update(shortened, on="document_id")
+        .select(column_types(PreparedPosts).keys())
     ]
-    schema = {"document_id": pl.String(), "breaks": pl.String()}
-    violations = pl.DataFrame(pairs, schema=schema, orient="row")
+    changed = posts.join(known, on="source_id", how="anti")
+    for batch in changed.iter_slices(_POSTS_AT_A_TIME):
+        cleaned_count = sum(part.height for part in parts[1:])
+        prepared = prepare_posts(
+            read_posts(batch["source_id"]),
+            names=names,
+            on_post=lambda done, before=cleaned_count: on_progress(before + done, changed.height),
+        )
+        parts.append(
+            prepared.join(batch, on="source_id").select(column_types(PreparedPosts).keys())
+        )
+    prepared_posts = pl.concat(parts).sort("source_id")
+    rows = build_document_rows(decide_verdicts(prepared_posts, names=names), prepared_posts)
+    text_hashes = [
+        document_claims.hash_document_text(*fields)
+        for fields in rows.select("title", "text").iter_rows()
+    ]
+    measured = known.select("document_id", pl.col("^measured_.*$"))
+    rows = rows.with_columns(measured_text_hash=pl.Series(text_hashes, dtype=pl.String))
+    unmeasured = rows.join(measured, on=["document_id", "measured_text_hash"], how="anti")
+    parts = [measured]
+    for batch in unmeasured.iter_slices(_POSTS_AT_A_TIME):
+        sources = read_posts(batch.filter("kept")["source_id"])
+        measures = document_claims.measure(batch, sources)
+        columns = pl.col(document_claims.MEASURES).name.prefix("measured_")
+        parts.append(measures.select("document_id", columns))
+    rows = rows.join(pl.concat(parts), on=["document_id", "measured_text_hash"])
+    rows = rows.select(column_types(CleanedDocuments).keys())
+    return validate_rows(_quarantine(rows, names).sort("source_id"), CleanedDocuments)
+
+
+def _quarantine(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Return the rows, of which those that break a rule of the table or a claim are dropped."""
+    broken: dict[str, str] = {}
+    invalid_rows = contracts.split_rows(rows, CleanedDocuments)[1]
+    for document_id, rules in invalid_rows.select(
+        "document_id", contracts.FAILED_RULES
+    ).iter_rows():
+        broken[document_id] = rules[0]
+    for name, claim in document_claims.check_claims(
+        document_claims.select_measures(rows), names
+    ).items():
+        for document_id in claim.violating_ids:
+            broken.setdefault(document_id, name)
+    reasons = pl.DataFrame(
+        {"document_id": list(broken), "rule": list(broken.values())},
+        schema={"document_id": pl.String, "rule": pl.String},
+    )
+    is_broken = pl.col("rule").is_not_null()
     return (
-        violations.group_by("document_id", maintain_order=True)
-        .agg("breaks")
-        .join(prepared_posts.select("document_id", "source_id"), on="document_id")
-        .select("source_id", "breaks")
+        rows.join(reasons, on="document_id", how="left")
+        .with_columns(
+            kept=pl.col("kept") & ~is_broken,
+            text=pl.when(is_broken).then(pl.lit("")).otherwise("text"),
+            dropped_because=pl.coalesce(
+                pl.concat_str(pl.lit(QUARANTINED), "rule"), "dropped_because"
+            ),
+            duplicate_of=pl.when(is_broken).then(pl.lit("")).otherwise("duplicate_of"),
+            copies=pl.when(is_broken)
+            .then(pl.lit([], dtype=rows.schema["copies"]))
+            .otherwise("copies"),
+        )
+        .with_columns(body=pl.when(pl.col("body") != pl.col("text")).then("body"))
+        .drop("rule")
     )
-
-
-def select_quarantined_rows(rows: pl.DataFrame, violations: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of `cleaned_documents` that violate their contract or a claim.
-
-    The columns are those of `contracts.build_quarantine_columns`; one of them names the violated
-    rules.
-
-    Args:
-        violations: `source_id` and `breaks`.
-    """
-    claims = violations.filter(pl.col("breaks").list.len() > 0).select(
-        "source_id", pl.col("breaks").alias(contracts.FAILED_RULES)
-    )
-    valid_rows, invalid_rows = contracts.split_rows(rows, CleanedDocuments)
-    violating_rows = valid_rows.join(claims, on="source_id", maintain_order="left")
-    return pl.concat([invalid_rows, violating_rows])
 
 
 def prepare_posts(
     posts: pl.DataFrame,
     *,
     names: Sequence[str] = (),
-    on_progress: Callable[[int, int], object] = lambda _done, _total: None,
+    on_post: Callable[[int], object] = lambda _done: None,
 ) -> pl.DataFrame:
-    """Clean each post separately and return the rows (`corpus_tables.PreparedPosts`), in order.
+    """Clean each post separately; return `corpus_tables.PreparedPosts` without `post_hash`.
 
     Args:
         posts: `RAW_COLUMNS`.
         names: the author's name and aliases, by which the turns of other speakers are told.
+        on_post: called before each post with the number of posts that are done.
     """
     rows: list[dict[str, Any]] = []
     for done, row in enumerate(posts.select(RAW_COLUMNS).to_dicts()):
-        on_progress(done, posts.height)
+        on_post(done)
         rows.append(_prepare_post(row, names))
-    return pl.DataFrame(rows, schema=column_types(PreparedPosts))
+    types = column_types(PreparedPosts)
+    return pl.DataFrame(rows, schema={name: types[name] for name in types if name != "post_hash"})
 
 
 def build_document_rows(verdicts: pl.DataFrame, prepared_posts: pl.DataFrame) -> pl.DataFrame:
-    """Return one row of `cleaned_documents` per row of `decide_verdicts`, in the same order.
+    """Return the rows of `cleaned_documents`, not measured yet, in the order of the posts.
 
     Args:
-        verdicts: rows from `cleaning_verdicts.decide_verdicts`.
-        prepared_posts: `PreparedPosts`, including every post that has a verdict.
+        verdicts: the result of `cleaning_verdicts.decide_verdicts`.
+        prepared_posts: `PreparedPosts` of the same posts.
     """
-    rows = verdicts.join(
-        prepared_posts.drop("dropped_because", "fields_hash"),
-        on="source_id",
-        how="left",
-        maintain_order="left",
-    ).to_dicts()
-    return pl.DataFrame(
-        [_build_document_row(row) for row in rows], schema=column_types(CleanedDocuments)
-    )
+    rows = prepared_posts.join(verdicts, on="document_id", how="left", maintain_order="left")
+    return rows.with_columns(
+        kept=pl.col("dropped_because") == "",
+        words=pl.when(pl.col("dropped_because") == "").then("text_words").otherwise("words"),
+    ).drop("text_words")
 
 
 def build_document_id(source_id: str) -> str:
@@ -187,16 +286,16 @@ def _prepare_post(post: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
         if post["local_time"]
         else post["created_at"],
         "byline": post["author"] or "",
-        "text": "",
+        "body": "",
         "language": "",
         "words": 0,
-        "dropped_because": _find_drop_reason(post),
+        "own_reason": _find_drop_reason(post),
         "content_hash": post["content_hash"],
         "lines": [],
         "personal": [],
     }
     text = language = ""
-    if not row["dropped_because"]:
+    if not row["own_reason"]:
         is_mdx = str(post["source_id"]).lower().endswith(".mdx")
         text = _clean_body(str(post["markup"]), str(post["text"]), title=title, is_mdx=is_mdx)
         row["byline"] = row["byline"] or extract_author(text)
@@ -209,17 +308,17 @@ def _prepare_post(post: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
     redacted_title, redacted_text = redact(title), redact(text)
     row["title"] = redacted_title.text
     counts = Counter(redacted_title.counts) + Counter(redacted_text.counts)
-    if not row["dropped_because"]:
+    if not row["own_reason"]:
         row |= {
-            "text": redacted_text.text,
+            "body": redacted_text.text,
             "words": count_words(redacted_text.text),
             "language": language,
             "personal": [{"kind": kind, "count": count} for kind, count in sorted(counts.items())],
             "lines": boilerplate.hash_lines(redacted_text.text),
         }
         if row["words"] < MIN_WORDS:
-            row["dropped_because"] = "too_short" if row["words"] else "no_text"
-    return row | {"fields_hash": hashlib.sha256(repr(sorted(row.items())).encode()).hexdigest()}
+            row["own_reason"] = "too_short" if row["words"] else "no_text"
+    return row
 
 
 def _clean_body(markup: str, source: str, *, title: str, is_mdx: bool) -> str:
@@ -239,18 +338,6 @@ def _choose_language(text: str, *, declared_language: str) -> str:
         if language == UNDETERMINED and declared_language
         else language
     )
-
-
-def _build_document_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    text = ""
-    if not row["dropped_because"]:
-        text = boilerplate.remove_repeated_lines(row["text"], frozenset(row["repeated"]))
-    document = {name: row[name] for name in column_types(CleanedDocuments) if name in row}
-    return document | {
-        "text": text,
-        "words": count_words(text) if text else row["words"],
-        "kept": not row["dropped_because"],
-    }
 
 
 def _find_drop_reason(post: Mapping[str, Any]) -> str:

@@ -3,20 +3,20 @@
 Scope: repeated lines, foreign bylines, copies, and the verdict of each post. Out of scope: cleaning
 a text (`cleaning`), finding similar texts (`near_duplicates`), storing verdicts.
 
-All functions here read a few small columns of all posts, but not their text. Posts with an
-unchanged verdict are not processed again (`cleaning_tables`).
+They are decided again at every import: of 1,871 posts, that takes a second or two.
 """
 # pyright: strict
 
 from __future__ import annotations
 
-import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 
-from twin_assets.corpus.boilerplate import find_repeated_lines
+from twin_assets.corpus.boilerplate import find_repeated_lines, remove_repeated_lines
 from twin_assets.corpus.bylines import (
     find_foreign_bylines,
     is_co_signed,
@@ -25,28 +25,23 @@ from twin_assets.corpus.bylines import (
     is_role,
     is_translation,
 )
-from twin_assets.corpus.near_duplicates import collapse_copies
+from twin_assets.corpus.language import count_words
+from twin_assets.corpus.near_duplicates import collapse_copies, find_similar_texts
 from twin_assets.corpus.reconciliation import sum_counts
 
 MIN_WORDS = 10
 """A shorter post is dropped as `too_short`. The limit is low because short notes are an author's
 writing too: the shortest of 1,871 notes has 13 words, including its title."""
 
-VERDICT_INPUT_COLUMNS = (
-    *("document_id", "source_id", "source", "url", "published_at", "byline", "dropped_because"),
-    *("content_hash", "lines", "fields_hash"),
-)
-"""Columns of `PreparedPosts` that this module reads."""
-
 VERDICT_SCHEMA = {
-    "source_id": pl.String(),
-    "fields_hash": pl.String(),
-    "repeated": pl.List(pl.Int64()),
+    "document_id": pl.String(),
+    "text": pl.String(),
+    "text_words": pl.Int64(),
     "dropped_because": pl.String(),
     "duplicate_of": pl.String(),
     "copies": pl.List(pl.Struct({"document_id": pl.String(), "url": pl.String()})),
 }
-"""Columns of the verdicts, one row per post; `repeated` lists the post's repeated lines."""
+"""Columns of the verdicts, one row per post; `text` is empty if the post is dropped."""
 
 UNSIGNED, CO_SIGNED = "unsigned", "co-signed"
 """Among the author's `aliases`: such posts beside posts by others are the author's all the same."""
@@ -186,174 +181,57 @@ def _count_bylines(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def select_comparison_candidates(posts: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
-    """Return the posts to compare: the oldest post with each body, without dropped posts.
+def decide_verdicts(posts: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
+    """Return the verdict on each post and its text without repeated lines (`VERDICT_SCHEMA`).
 
     Args:
-        posts: `VERDICT_INPUT_COLUMNS` of all posts.
-
-    Returns:
-        `document_id`, `body_hash` (of the text without repeated lines), `repeated`.
+        posts: `PreparedPosts` of all posts.
+        names: the author's name and aliases.
     """
-    remaining_posts = _select_remaining_posts(posts, names)
-    repeated_hashes = find_repeated_lines(remaining_posts["lines"])
-    age = pl.col("published_at").fill_null(_LATEST)  # undated posts are last
-    sorted_posts = remaining_posts.sort(age, "source_id", maintain_order=True)
-    oldest_posts = sorted_posts.unique("content_hash", keep="first", maintain_order=True)
-    candidates = _add_repeated_lines(oldest_posts, repeated_hashes)
-    body_hashes = [
-        hashlib.sha256(f"{fields} {lines}".encode()).hexdigest()[:32]
-        for fields, lines in zip(
-            candidates["fields_hash"], candidates["repeated"].to_list(), strict=True
-        )
-    ]
-    return candidates.select(
-        "document_id", pl.Series("body_hash", body_hashes, dtype=pl.String), "repeated"
+    foreign = find_foreign_posts(posts, names)
+    remaining = (
+        posts.filter(pl.col("own_reason") == "")
+        .join(foreign, on="source_id", how="anti")
+        .sort(pl.col("published_at").fill_null(_LATEST), "source_id")  # undated posts are last
     )
-
-
-def decide_verdicts(
-    posts: pl.DataFrame, candidates: pl.DataFrame, bodies: pl.DataFrame, *, names: Sequence[str]
-) -> pl.DataFrame:
-    """Return the verdict of each post (`VERDICT_SCHEMA`), ordered by `source_id`.
-
-    Args:
-        posts: `VERDICT_INPUT_COLUMNS` of all posts.
-        candidates: the result of `select_comparison_candidates`.
-        bodies: the result of `near_duplicates.compare_bodies` for all candidates.
-    """
-    verdicts = _decide_comparison_verdicts(posts, candidates, bodies, names=names)
-    copies = (
-        verdicts.filter(pl.col("duplicate_of") != "")
-        .join(posts.select("document_id", "url"), on="document_id")
-        .sort("document_id")
-        .group_by("duplicate_of", maintain_order=True)
-        .agg(pl.struct("document_id", "url").alias("copies"))
-        .rename({"duplicate_of": "document_id"})
-    )
-    foreign_rows = find_foreign_posts(posts, names).rename({"reason": "foreign"})
-    all_posts = (
-        posts.select("document_id", "source_id", "fields_hash", "dropped_because")
-        .join(candidates.select("document_id", "repeated"), on="document_id", how="left")
-        .join(verdicts, on="document_id", how="left")
-        .join(copies, on="document_id", how="left")
-        .join(foreign_rows, on="source_id", how="left")
-    )
-    reason = pl.coalesce(
-        pl.when(pl.col("dropped_because") != "").then("dropped_because"), "foreign", "verdict"
-    )
-    empty_list = pl.lit([], dtype=VERDICT_SCHEMA["repeated"])
-    return (
-        all_posts.with_columns(
-            reason.alias("dropped_because"),
-            pl.col("duplicate_of").fill_null(""),
-            pl.col("copies").fill_null(pl.lit([], dtype=VERDICT_SCHEMA["copies"])),
-        )
-        .with_columns(
-            pl.when(pl.col("dropped_because") == "")
-            .then(pl.col("repeated").fill_null(empty_list))
-            .otherwise(empty_list)
-        )
-        .select(VERDICT_SCHEMA.keys())
-        .sort("source_id")
-    )
-
-
-def _decide_comparison_verdicts(
-    posts: pl.DataFrame, candidates: pl.DataFrame, bodies: pl.DataFrame, *, names: Sequence[str]
-) -> pl.DataFrame:
-    """Return `document_id`, `verdict` and `duplicate_of` of the posts that are not yet dropped."""
-    boilerplate_only = bodies.filter(pl.col("words") < MIN_WORDS).select("document_id")
-    near_duplicates = _collapse_near_duplicates(
-        posts, bodies.join(boilerplate_only, on="document_id", how="anti")
-    )
-    remaining_posts = _select_remaining_posts(posts, names)
-    # Posts with the same body as a candidate get that candidate's verdict.
-    representatives = (
-        remaining_posts.select("document_id", "content_hash")
-        .join(
-            remaining_posts.join(candidates, on="document_id", how="semi").select(
-                "content_hash", pl.col("document_id").alias("oldest")
-            ),
-            on="content_hash",
-        )
-        .join(near_duplicates, left_on="oldest", right_on="document_id", how="left")
-        .join(
-            boilerplate_only.with_columns(is_boilerplate=True),
-            left_on="oldest",
-            right_on="document_id",
-            how="left",
-        )
-    )
-    is_oldest = pl.col("document_id") == pl.col("oldest")
-    replacement = pl.col("replacement")
-    return representatives.select(
-        "document_id",
-        pl.when(pl.col("is_boilerplate").is_not_null())
-        .then(pl.lit("only_boilerplate"))
-        .when(replacement.is_not_null())
-        .then(pl.lit("near_duplicate"))
-        .when(~is_oldest)
-        .then(pl.lit("duplicate"))
-        .otherwise(pl.lit(""))
-        .alias("verdict"),
-        pl.when(pl.col("is_boilerplate").is_not_null() | (is_oldest & replacement.is_null()))
-        .then(pl.lit(""))
-        .otherwise(pl.coalesce(replacement, "oldest"))
-        .alias("duplicate_of"),
-    )
-
-
-def _select_remaining_posts(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    return posts.filter(pl.col("dropped_because") == "").join(
-        find_foreign_posts(posts, names), on="source_id", how="anti"
-    )
-
-
-def _add_repeated_lines(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFrame:
-    """Return `posts` with a sorted list of the repeated lines in each."""
-    repeated_by_post = (
-        posts.select("document_id", pl.col("lines").alias("line"))
-        .explode("line", empty_as_null=True)
-        .filter(pl.col("line").is_in(repeated.implode()))
-        .group_by("document_id")
-        .agg(pl.col("line").unique().sort().alias("repeated"))
-    )
-    empty_list = pl.lit([], dtype=VERDICT_SCHEMA["repeated"])
-    return posts.join(
-        repeated_by_post, on="document_id", how="left", maintain_order="left"
-    ).with_columns(pl.col("repeated").fill_null(empty_list))
-
-
-def _collapse_near_duplicates(posts: pl.DataFrame, bodies: pl.DataFrame) -> pl.DataFrame:
-    """Return each near-duplicate's `document_id`, with the kept document as `replacement`."""
-    pairs = (
-        bodies.select("document_id", "words", "body_hash", "similar")
-        .explode("similar", empty_as_null=True)
-        .drop_nulls("similar")
-        .unnest("similar")
-    )
-    # Similarities to texts that have changed or are no longer candidates are ignored.
-    current_bodies = bodies.select(
-        pl.col("document_id").alias("other_id"), pl.col("body_hash").alias("other_hash")
-    )
-    pairs = pairs.join(current_bodies, on=["other_id", "other_hash"], how="semi")
-    paired_ids = pl.concat([pairs["document_id"], pairs["other_id"]]).unique()
-    paired_documents = (
-        bodies.select("document_id", "words")
-        .join(paired_ids.alias("document_id").to_frame(), on="document_id", how="semi")
-        .join(posts.select("document_id", "published_at", "source_id"), on="document_id")
-    )
-    # The original is kept, with its day and its address; of equally old ones, the longest.
-    ranks = {
-        document_id: (published_at or _LATEST, -words, source_id)
-        for document_id, words, published_at, source_id in paired_documents.iter_rows()
-    }
-    similarities = pairs.select("document_id", "other_id", "similarity").iter_rows()
-    replacements = collapse_copies(
-        ranks, {(min(pair), max(pair)): similarity for *pair, similarity in similarities}
-    )
-    return pl.DataFrame(
-        {"document_id": list(replacements.keys()), "replacement": list(replacements.values())},
-        schema={"document_id": pl.String, "replacement": pl.String},
-    )
+    repeated_lines = frozenset(find_repeated_lines(remaining["lines"]))
+    # Of posts with the same body, only the oldest is compared; the others get its verdict.
+    oldest_ids: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    ranks: dict[str, tuple[datetime, int, str]] = {}
+    columns = ("document_id", "source_id", "published_at", "content_hash", "lines", "body", "words")
+    for id_, source_id, published_at, content_hash, lines, body, words in remaining.select(
+        columns
+    ).iter_rows():
+        if oldest_ids.setdefault(content_hash, id_) == id_:
+            repeated = repeated_lines.intersection(lines)
+            texts[id_] = remove_repeated_lines(body, repeated) if repeated else body
+            # The original is kept, with its day and its address; of equally old ones, the longest.
+            word_count = count_words(texts[id_]) if repeated else words
+            ranks[id_] = (published_at or _LATEST, -word_count, source_id)
+    comparable = {id_: text for id_, text in texts.items() if -ranks[id_][1] >= MIN_WORDS}
+    replacements = collapse_copies(ranks, find_similar_texts(comparable))
+    verdicts: dict[str, tuple[str, str]] = dict.fromkeys(posts["document_id"], ("", ""))
+    copies: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for id_, url, content_hash in (
+        remaining.select("document_id", "url", "content_hash").sort("document_id").iter_rows()
+    ):
+        oldest_id = oldest_ids[content_hash]
+        kept_id = replacements.get(oldest_id, oldest_id)
+        if oldest_id not in comparable:
+            verdicts[id_] = ("only_boilerplate", "")
+        elif kept_id != id_:
+            reason = "near_duplicate" if oldest_id in replacements else "duplicate"
+            verdicts[id_] = (reason, kept_id)
+            copies[kept_id].append({"document_id": id_, "url": url})
+    reasons = dict(posts.select("document_id", "own_reason").iter_rows()) | dict(
+        foreign.join(posts, on="source_id").filter(pl.col("own_reason") == "")
+        .select("document_id", "reason").iter_rows()
+    )  # fmt: skip
+    rows: list[tuple[Any, ...]] = []
+    for id_, (reason, duplicate_of) in verdicts.items():
+        dropped_because = reasons[id_] or reason
+        text = "" if dropped_because else texts[id_]
+        word_count = 0 if dropped_because else -ranks[id_][1]
+        rows.append((id_, text, word_count, dropped_because, duplicate_of, copies[id_]))
+    return pl.DataFrame(rows, schema=VERDICT_SCHEMA, orient="row")

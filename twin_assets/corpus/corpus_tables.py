@@ -64,8 +64,15 @@ class RawPosts(dy.Schema):
 COUNTS_BY_KIND = dy.List(dy.Struct({"kind": dy.String(), "count": dy.Int64(min=1)}))
 
 
-class _Documents(dy.Schema):
-    """The columns that a post has both before and after its verdict."""
+class PreparedPosts(dy.Schema):
+    """Each row of `raw_posts`, cleaned separately; the columns stay in `cleaned_documents`.
+
+    `post_hash` is the hash of the row of `raw_posts` and of the cleaning's version. `body` is
+    Markdown (NFC, `\\n` line ends) with personal data replaced, and `words` counts it.
+    `own_reason` says why the post is dropped whatever the other posts are. `lines` are the hashes
+    by which lines that repeat across posts are found. `byline` comes from the export, or from a
+    line in the text that names its author. `personal` counts the replacements by kind.
+    """
 
     document_id = dy.String(primary_key=True, min_length=1)
     source_id = dy.String(min_length=1)
@@ -75,42 +82,39 @@ class _Documents(dy.Schema):
     url = dy.String()
     published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     byline = dy.String()
-    text = dy.String()
     language = dy.String()
     words = dy.Int64(min=0)
-
-
-class PreparedPosts(_Documents):
-    """Table `prepared_posts`: each row of `raw_posts`, cleaned separately.
-
-    `text` is Markdown (NFC, `\\n` line ends) with personal data replaced. It is stored even if the
-    post is dropped as too short. `personal` counts the replacements by kind. `boilerplate` compares
-    posts by `lines`. `byline` comes from the export, or from a line in the text that names its
-    author. `fields_hash` changes with any change to the row.
-    """
-
-    dropped_because = dy.String()
-    content_hash = dy.String(min_length=1)
-    lines = dy.List(dy.Int64())
     personal = COUNTS_BY_KIND
-    fields_hash = dy.String(min_length=1)
+    content_hash = dy.String(min_length=1)
+    post_hash = dy.String(min_length=1)
+    own_reason = dy.String()
+    body = dy.String(nullable=True)
+    lines = dy.List(dy.Int64())
 
 
-class CleanedDocuments(_Documents):
-    """One row for every row of `raw_posts`: kept, or dropped with the reason.
+class CleanedDocuments(PreparedPosts):
+    """Table `cleaned_documents`: one row for every row of `raw_posts`, kept or dropped.
 
-    `text` is Markdown (NFC, `\\n` line ends), and empty if the document is dropped. `words` counts
-    the cleaned text even then, which shows how short a `too_short` post was. A copy (`duplicate`
-    for the same body, `near_duplicate` for a similar body) names the kept document, which lists its
-    `copies`. `personal` counts the replacements by kind.
+    `text` is the post's `body` without lines that repeat across posts, and empty if the document is
+    dropped; `body` is null where it is the same. `words` counts the text, or the body of a dropped
+    post, which shows how short a `too_short` post was. A copy (`duplicate` for the same body,
+    `near_duplicate` for a similar one) names the kept document, which lists its `copies`. A
+    document that breaks a claim or a rule is quarantined: `dropped_because` is `breaks_` and its
+    name. Columns that begin with `measured_` are the numbers with which the claims are decided.
     """
 
+    text = dy.String()
     kept = dy.Bool()
     dropped_because = dy.String()
     duplicate_of = dy.String()
     copies = dy.List(dy.Struct({"document_id": dy.String(min_length=1), "url": dy.String()}))
-    personal = COUNTS_BY_KIND
-    content_hash = dy.String(min_length=1)
+    measured_text_hash = dy.String(min_length=1)
+    measured_platform_lines = dy.Int64(min=0)
+    measured_signed = dy.String()
+    measured_personal = dy.Int64(min=0)
+    measured_quotations = dy.Int64(min=0)
+    measured_quotations_unmarked = dy.Int64(min=0)
+    measured_edges = dy.List(dy.Int64())
 
     @dy.rule()
     def dropped_rows_have_a_reason(cls) -> pl.Expr:
@@ -136,6 +140,10 @@ class CleanedDocuments(_Documents):
     @dy.rule()
     def kept_rows_have_words_and_a_language(cls) -> pl.Expr:
         return ~pl.col("kept") | ((pl.col("words") > 0) & (pl.col("language") != ""))
+
+
+QUARANTINED = "breaks_"
+"""How the reason of a quarantined document begins."""
 
 
 def column_types(schema: type[dy.Schema]) -> Mapping[str, pl.DataType]:

@@ -1,12 +1,9 @@
 """Check the claims about every kept document by measuring its text.
 
-Scope: measuring a document against its source, and finding documents that violate a claim. Out of
-scope: quarantining them (`cleaning_tables`), the Dagster checks (`cleaned_documents`), cleaning.
-
 No check reuses the code that made the decision in cleaning. Menus are found in running text
 (`share_menus`), signatures by a different rule (`signatures`), personal data with other patterns
 (`personal_data_patterns`), and quotations in the source (`source_quotations`). A document is
-measured again only after it changes (table `document_claims`).
+measured again only after it changes (`cleaning.clean_posts`).
 """
 # pyright: strict
 
@@ -23,8 +20,9 @@ import dataframely as dy
 import polars as pl
 
 from twin_assets.corpus import source_quotations
+from twin_assets.corpus.cleaning_verdicts import FOREIGN_REASONS
 from twin_assets.corpus.code_blocks import iter_prose_lines
-from twin_assets.corpus.corpus_tables import column_types
+from twin_assets.corpus.corpus_tables import QUARANTINED, column_types
 from twin_assets.corpus.personal_data_patterns import count_personal_data
 from twin_assets.corpus.share_menus import count_menus
 from twin_assets.corpus.signatures import find_foreign_signatures, find_signature
@@ -46,6 +44,8 @@ DOCUMENT_COLUMNS = ("document_id", "source_id", "title", "text", "kept")
 SOURCE_COLUMNS = ("source_id", "source", "author", "text", "markup")
 """Columns of `raw_posts` that `measure` reads."""
 
+MAX_QUARANTINED_SETTING = "TWIN_MOST_QUARANTINED"
+
 MIN_REPEATS = 10
 MIN_SHARE = 0.01
 """This share is twice that of a repeated line in cleaning, because cleaning also counts copies and
@@ -58,7 +58,7 @@ _NON_PARAGRAPH_LINE = re.compile(r"\s*(?:#{1,6} |\||$)")
 
 
 class DocumentClaims(dy.Schema):
-    """Table `document_claims`: one row per possible row of `cleaned_documents`.
+    """The measures of a document; `MEASURES` of them are stored in `cleaned_documents`.
 
     The counts of a dropped row are zero. `platform_lines` counts menus, buttons and notices.
     `signed` is the name in the post's signature. `quotations` counts the post's quoted paragraphs,
@@ -77,6 +77,17 @@ class DocumentClaims(dy.Schema):
     quotations = dy.Int64(min=0)
     quotations_unmarked = dy.Int64(min=0)
     edges = dy.List(dy.Int64())
+
+
+MEASURES = ("text_hash", "platform_lines", "signed", "personal", "quotations",
+            "quotations_unmarked", "edges")  # fmt: skip
+"""Columns of `DocumentClaims` that `cleaned_documents` stores with the prefix `measured_`."""
+
+
+def select_measures(documents: pl.DataFrame) -> pl.DataFrame:
+    """Return the stored measures of `cleaned_documents` as `check_claims` reads them."""
+    stored = [pl.col(f"measured_{name}").alias(name) for name in MEASURES]
+    return documents.select("document_id", "source", "kept", *stored)
 
 
 def measure(documents: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
@@ -162,6 +173,67 @@ def check_claims(
         "no_pii_left": check_personal_data(measurements),
         "quotations_keep_their_mark": check_quotations(measurements),
     }
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """The result of checking one claim about stored documents.
+
+    Attributes:
+        holds: whether no document in the table violates the claim, and few enough documents were
+            quarantined.
+        counts: the numbers on which the result is based.
+        message: the claim, the number of quarantined documents, and the next step if the claim does
+            not hold.
+    """
+
+    holds: bool
+    counts: Mapping[str, Any]
+    message: str
+
+
+def check_stored_claims(
+    documents: pl.DataFrame, names: Sequence[str], *, most_quarantined: float
+) -> dict[str, ClaimResult]:
+    """Check all claims (`CLAIMS`) about the stored documents.
+
+    Args:
+        documents: `document_id`, `source`, `byline`, `kept`, `dropped_because` and the columns
+            `measured_…` of `cleaned_documents`.
+        names: the author's name and aliases.
+        most_quarantined: maximum share of the usable documents that may violate a claim.
+    """
+    bylines = documents.select("document_id", "byline")
+    claims = check_claims(select_measures(documents), names, bylines=bylines)
+    quarantined = {
+        name: documents.filter(pl.col("dropped_because") == QUARANTINED + name).height
+        for name in CLAIMS
+    }
+    quarantined_count = sum(quarantined.values())
+    share = quarantined_count / max(1, int(documents["kept"].sum()) + quarantined_count)
+    results: dict[str, ClaimResult] = {}
+    for name, claim in claims.items():
+        exceeds_limit = bool(quarantined[name]) and share > most_quarantined
+        counts = {
+            **claim.counts,
+            "quarantined": quarantined[name],
+            "quarantined_for_any_claim": quarantined_count,
+            "quarantined_share": round(share, 4),
+            "most_quarantined": most_quarantined,
+        }
+        if name == "no_foreign_byline":
+            is_foreign = pl.col("dropped_because").is_in(FOREIGN_REASONS)
+            counts["dropped"] = documents.filter(is_foreign).height
+        message = f"{CLAIMS[name]} Documents quarantined for violating it: {quarantined[name]:,}."
+        if exceeds_limit:
+            message += (
+                f" {share:.0%} of the usable documents violate a claim, but "
+                f"{MAX_QUARANTINED_SETTING} allows only {most_quarantined:.0%}. "
+                "Run `twin import PATH --dry-run` to list the files. "
+                f"Fix them, or raise {MAX_QUARANTINED_SETTING} to continue without them."
+            )
+        results[name] = ClaimResult(claim.holds and not exceeds_limit, counts, message)
+    return results
 
 
 def check_platform_boilerplate(measurements: pl.DataFrame) -> DocumentClaim:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus import cleaning, cleaning_verdicts, raw_posts_import
-from twin_assets.corpus.contracts import FAILED_RULES
+from twin_assets.corpus.corpus_tables import QUARANTINED
 from twin_assets.corpus.importers.generators import is_extra_missing, is_text_reason
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_assets.corpus.inventory import Inventory, take_inventory
@@ -185,7 +185,7 @@ def preview(
     )
     all_names = [author, *known_author.aliases, *aliases]
     names = [name for name in dict.fromkeys(all_names) if name] if author else []
-    cleaned, quarantined = cleaning.clean_and_quarantine(
+    cleaned = cleaning.clean_all_posts(
         raw.select(cleaning.RAW_COLUMNS),
         names=names,
         on_progress=partial(on_progress, "cleaning posts"),
@@ -198,15 +198,14 @@ def preview(
     unread_count = sum(count for reason, count in skips.items() if is_text_reason(reason))
     unread_count += raw.filter(pl.col("problem") == "template").height
     read_count = raw.filter(pl.col("problem") == "").height
-    signed_posts = pl.concat(
-        [part.select("source_id", "source", "byline") for part in (cleaned, quarantined)]
-    )
-    dropped_posts = _list_dropped_posts(cleaned, quarantined)
+    signed_posts = cleaned.select("source_id", "source", "byline")
+    is_quarantined = pl.col("dropped_because").str.starts_with(QUARANTINED)
+    dropped_posts = cleaned.filter(~pl.col("kept")).sort(is_quarantined, "source_id")
     dropped = sum_counts(excluded_counts, count_dropped_by_reason(dropped_posts))
     return Preview(
         author=author,
         layouts=inventory.layouts,
-        found=cleaned.height + quarantined.height + sum(excluded_counts.values()),
+        found=cleaned.height + sum(excluded_counts.values()),
         kept=kept,
         dropped=dropped,
         named=_list_first_dropped_files(dropped_posts),
@@ -224,7 +223,7 @@ def preview(
             *_build_byline_warnings(cleaned, signed_posts, names, slug=slug),
             *_build_remark_warnings(inventory.remarks),
             *_build_unread_warnings(unread_count, read_count=read_count, skipped=skips),
-            *_build_quarantine_warnings(kept, quarantined.height, settings),
+            *_build_quarantine_warnings(kept, cleaned.filter(is_quarantined).height, settings),
             *([] if kept else ["no post can be used: see the reasons above"]),
         ],
         failed=[str(source) for source in inventory.failed_sources],
@@ -436,13 +435,6 @@ def _build_byline_warnings(
             "because it appears on most posts of its source"
         )
     return warnings
-
-
-def _list_dropped_posts(cleaned: pl.DataFrame, quarantined: pl.DataFrame) -> pl.DataFrame:
-    """Return `source_id` and `dropped_because`, with the quarantined posts last."""
-    reason = "breaks_" + pl.col(FAILED_RULES).list.first()
-    parts = (cleaned.filter(~pl.col("kept")), quarantined.with_columns(dropped_because=reason))
-    return pl.concat([part.sort("source_id")["source_id", "dropped_because"] for part in parts])
 
 
 def _list_first_dropped_files(dropped: pl.DataFrame) -> dict[str, list[str]]:

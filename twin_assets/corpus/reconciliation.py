@@ -7,16 +7,16 @@ Scope: counting. Out of scope: cleaning, the Dagster check.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import polars as pl
+
+from twin_assets.corpus.corpus_tables import QUARANTINED
 
 RECONCILIATION_ERRORS = ("missing", "unknown", "twice", "without_reason")
 
 
-def reconcile_posts(
-    raw_posts: pl.DataFrame, documents: pl.DataFrame, *, quarantined_ids: Iterable[str] = ()
-) -> dict[str, int]:
+def reconcile_posts(raw_posts: pl.DataFrame, documents: pl.DataFrame) -> dict[str, int]:
     """Compare the imported posts with the cleaned rows by `source_id`, and count them.
 
     Posts are compared by identity, because sums would still match if one post were lost and another
@@ -25,25 +25,23 @@ def reconcile_posts(
     Args:
         raw_posts: `source_id` of the imported posts.
         documents: `source_id`, `kept` and `dropped_because`.
-        quarantined_ids: `source_id` of the quarantined rows.
 
     Returns:
         The counts of each outcome, and of each of `RECONCILIATION_ERRORS`.
     """
     imported_ids = set(raw_posts["source_id"])
     cleaned_ids = set(documents["source_id"])
-    quarantined_ids = set(quarantined_ids)
-    processed_ids = cleaned_ids | quarantined_ids
     kept_rows = documents.filter(pl.col("kept"))
     dropped_rows = documents.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
+    quarantined = dropped_rows["dropped_because"].str.starts_with(QUARANTINED).sum()
     return {
         "imported": len(imported_ids),
         "kept": kept_rows.height,
-        "dropped": dropped_rows.height,
-        "quarantined": len(quarantined_ids),
-        "missing": len(imported_ids - processed_ids),
-        "unknown": len(processed_ids - imported_ids),
-        "twice": documents.height - len(cleaned_ids) + len(cleaned_ids & quarantined_ids),
+        "dropped": dropped_rows.height - quarantined,
+        "quarantined": quarantined,
+        "missing": len(imported_ids - cleaned_ids),
+        "unknown": len(cleaned_ids - imported_ids),
+        "twice": documents.height - len(cleaned_ids),
         "without_reason": documents.height - kept_rows.height - dropped_rows.height,
     }
 

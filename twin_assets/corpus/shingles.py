@@ -34,14 +34,12 @@ def shingles(text: str, *, width: int) -> frozenset[int]:
     word_hashes = [_hash_word(word) for word in split_words(text)]
     if not word_hashes:
         return frozenset()
-    start_count = max(1, len(word_hashes) - width + 1)
-    hashes: set[int] = set()
-    for start in range(start_count):
-        sequence_hash = 0
-        for word_hash in word_hashes[start : start + width]:
-            sequence_hash = (sequence_hash * _FACTOR + word_hash) % _MODULUS
-        hashes.add(sequence_hash)
-    return frozenset(hashes)
+    sequences = word_hashes[: max(1, len(word_hashes) - width + 1)]
+    for offset in range(1, min(width, len(word_hashes))):
+        following = word_hashes[offset:]
+        sequences = [(sequence * _FACTOR + word) % _MODULUS
+                     for sequence, word in zip(sequences, following, strict=False)]  # fmt: skip
+    return frozenset(sequences)
 
 
 def jaccard(left: Set[Hashable], right: Set[Hashable]) -> float:

@@ -13,8 +13,7 @@ from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE
 from twin_resources.processes.progress_lines import SyncProgressLogger
 from twin_resources.settings import Settings
-from twin_resources.storage.tables.rows_by_id import read_by_id
-from twin_resources.storage.tables.tables import BATCH_ROWS, Tables
+from twin_resources.storage.tables.tables import Tables
 
 
 @table_asset(
@@ -54,26 +53,13 @@ def every_passage_is_searchable(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """Each passage has a unit vector from the embedder that also embeds questions.
-
-    A vector is checked only if it is new or the embedder has changed.
-    """
+    """Each passage has a unit vector from the embedder that also embeds questions."""
     revision = find_prepared_embedder(settings)[1].revision
-    unverified_rows = tables.unverified_rows(
-        EMBEDDINGS_TABLE,
-        context.partition_key,
-        claim="every_passage_is_searchable",
-        version=revision,
-    )
-    counts = passages.count_unusable_vectors(
-        unverified_rows.read_batches(["embedder", "vector"], batch_size=BATCH_ROWS),
-        revision=revision,
-    )
-    if not any(counts.values()):
-        unverified_rows.mark_verified()
+    vectors = tables.read(EMBEDDINGS_TABLE, context.partition_key, columns=["embedder", "vector"])
+    counts = passages.count_unusable_vectors(vectors, revision=revision)
     return dg.AssetCheckResult(
         passed=not any(counts.values()),
-        metadata={"passages": unverified_rows.row_count, **counts},
+        metadata={"passages": vectors.height, **counts},
     )
 
 
@@ -83,35 +69,13 @@ def every_passage_is_searchable(
 def passages_are_verbatim(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """The passages of each kept post are its text, character by character, and leave nothing out.
-
-    A post is compared again only if one of its passages is new.
-    """
+    """The passages of each kept post are its text, character by character, and all of it."""
     author = context.partition_key
-    unverified_rows = tables.unverified_rows(
-        EMBEDDINGS_TABLE,
-        author,
-        claim="passages_are_verbatim",
-        version=passages.PASSAGES_VERSION,
-    )
-    counts = {"not_verbatim": 0, "incomplete_posts": 0}
-    for batch in unverified_rows.read_batches(["document_id"], batch_size=BATCH_ROWS):
-        ids = batch["document_id"].unique()
-        columns = ["document_id", "text", "kept"]
-        posts = read_by_id(tables, "cleaned_documents", author, "document_id", ids, columns)
-        rows = read_by_id(
-            tables, EMBEDDINGS_TABLE, author, "document_id", ids,
-            ["document_id", "start", "end", "text"],
-        )  # fmt: skip
-        for name, count in passages.count_misquoted(rows, posts.filter("kept")).items():
-            counts[name] += count
-    kept = tables.read("cleaned_documents", author, columns=["document_id"], where="kept")
-    split = tables.read(EMBEDDINGS_TABLE, author, columns=["document_id"]).unique()
-    counts["posts_without_passages"] = kept.join(split, on="document_id", how="anti").height
-    counts["passages_without_post"] = split.join(kept, on="document_id", how="anti").height
-    if not any(counts.values()):
-        unverified_rows.mark_verified()
+    kept = tables.read("cleaned_documents", author, columns=["document_id", "text"], where="kept")
+    rows = tables.read(EMBEDDINGS_TABLE, author, columns=["document_id", "start", "end", "text"])
+    counts = passages.count_misquoted(rows, kept)
+    counts["posts_without_passages"] = kept.join(rows, on="document_id", how="anti").height
+    counts["passages_without_post"] = rows.join(kept, on="document_id", how="anti").height
     return dg.AssetCheckResult(
-        passed=not any(counts.values()),
-        metadata={"passages": unverified_rows.row_count, **counts},
+        passed=not any(counts.values()), metadata={"passages": rows.height, **counts}
     )

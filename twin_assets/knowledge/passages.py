@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -321,20 +321,19 @@ def count_misquoted(passages: pl.DataFrame, documents: pl.DataFrame) -> dict[str
     return counts | {"incomplete_posts": len(missing)}
 
 
-def count_unusable_vectors(batches: Iterable[pl.DataFrame], *, revision: str) -> dict[str, int]:
+def count_unusable_vectors(vectors: pl.DataFrame, *, revision: str) -> dict[str, int]:
     """Count vectors whose passage a search ranks wrongly or cannot find.
 
     Args:
-        batches: `embedder` and `vector` of `embeddings`.
+        vectors: `embedder` and `vector` of `embeddings`.
         revision: revision of the embedder that embeds questions.
 
     Returns:
         `other_embedder`: vectors that cannot be compared with a question's vector.
         `not_unit_length`: vectors whose length differs from 1 by more than .001.
     """
-    counts = {"other_embedder": 0, "not_unit_length": 0}
-    for batch in batches:
-        lengths = batch["vector"].arr.eval(pl.element() ** 2).arr.sum().sqrt()
-        counts["other_embedder"] += int((batch["embedder"] != revision).sum())
-        counts["not_unit_length"] += int((~lengths.is_between(0.999, 1.001)).fill_null(True).sum())
-    return counts
+    lengths = vectors["vector"].arr.eval(pl.element() ** 2).arr.sum().sqrt()
+    return {
+        "other_embedder": int((vectors["embedder"] != revision).sum()),
+        "not_unit_length": int((~lengths.is_between(0.999, 1.001)).fill_null(True).sum()),
+    }

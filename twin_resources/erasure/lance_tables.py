@@ -54,7 +54,7 @@ _BATCH_ROWS = 2_000
 _KEYS_PER_DELETION = 5_000
 # These columns contain the author's own words. Questions are excluded, because they use templates
 # that other samples share.
-_OWN_TEXT_COLUMNS = ("text", "answer", "title")
+_OWN_TEXT_COLUMNS = ("text", "body", "answer", "title")
 _OWN_KEY_COLUMNS = ("source_id", "document_id")
 
 

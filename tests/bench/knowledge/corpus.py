@@ -15,7 +15,7 @@ import polars as pl
 from tests.bench.questions.questions import ROOT, SHARED_AUTHORS, posts_folder
 from tests.prepared_embedder import prepare_weights
 from twin_assets.corpus import raw_posts_import
-from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
+from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_all_posts
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.knowledge import passages as product
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
@@ -40,7 +40,7 @@ def clean_documents(author: str) -> pl.DataFrame:
         raise FileNotFoundError(f"no {folder}: set TWIN_SHARED_DATA")
     inventory = take_inventory([folder])
     rows = raw_posts_import.read_rows(raw_posts_import.build_inventory_frame(inventory), inventory)
-    cleaned = clean_and_quarantine(rows.select(RAW_COLUMNS))[0].filter(pl.col("kept"))
+    cleaned = clean_all_posts(rows.select(RAW_COLUMNS)).filter(pl.col("kept"))
     hashes = [hashlib.sha256(name.encode()).hexdigest() for name in cleaned["document_id"]]
     return cleaned.with_columns(pl.Series("hash", hashes)).sort("hash")
 

@@ -32,7 +32,7 @@ from twin_resources.storage.tables.tables import Tables
 
 SEED = 20_261_120
 TIMEOUT_S = 600.0
-TABLES = ("raw_posts", "prepared_posts", "cleaned_documents", "embeddings")
+TABLES = ("raw_posts", "cleaned_documents", "embeddings")
 """Tables in the order of the chain. The first file of a table marks a stage boundary. Other tables
 are compared too."""
 

@@ -14,7 +14,7 @@ from twin_assets.corpus import raw_posts_import
 from twin_assets.corpus.cleaning import (
     RAW_COLUMNS,
     build_document_id,
-    clean_and_quarantine,
+    clean_all_posts,
     normalize_text,
 )
 from twin_assets.corpus.cleaning_verdicts import MIN_WORDS
@@ -53,7 +53,7 @@ def build_raw_rows(*posts: dict[str, Any]) -> pl.DataFrame:
 
 
 def list_reasons(frame: pl.DataFrame) -> list[str]:
-    return clean_and_quarantine(frame)[0]["dropped_because"].to_list()
+    return clean_all_posts(frame)["dropped_because"].to_list()
 
 
 def test_the_day_of_a_document_is_the_one_that_its_site_shows() -> None:
@@ -62,21 +62,21 @@ def test_the_day_of_a_document_is_the_one_that_its_site_shows() -> None:
         {"created_at": midnight_in_tokyo, "local_time": datetime(2020, 1, 2)},
         {"created_at": midnight_in_tokyo, "text": "Other words: " + TEXT.replace("clock", "boat")},
     )
-    days = clean_and_quarantine(posts)[0].sort("source_id")["published_at"].dt.date()
+    days = clean_all_posts(posts).sort("source_id")["published_at"].dt.date()
     assert days.to_list() == [date(2020, 1, 2), date(2020, 1, 1)]
 
 
 def test_phone_numbers_are_recognized_by_the_language_of_the_post() -> None:
     spanish = "Esta es una nota sobre relojes y sus muelles, y mi amigo lo sabe: 612 34 56 78."
     english = "This is a note about clocks and their springs, and my friend knows: 612 34 56 78."
-    rows = clean_and_quarantine(build_raw_rows({"text": spanish}, {"text": english}))[0].to_dicts()
+    rows = clean_all_posts(build_raw_rows({"text": spanish}, {"text": english})).to_dicts()
     assert [row["language"] for row in rows] == ["es", "en"]
     assert rows[0]["text"].endswith("lo sabe: [phone].")
     assert rows[1]["text"] == english
 
 
 def test_a_kept_post_has_text_word_count_and_language() -> None:
-    [row] = clean_and_quarantine(build_raw_rows({"title": " A \n title "}))[0].to_dicts()
+    [row] = clean_all_posts(build_raw_rows({"title": " A \n title "})).to_dicts()
     assert row["text"] == TEXT
     assert (row["title"], row["words"], row["language"]) == ("A title", 14, "en")
     assert (row["kept"], row["dropped_because"], row["duplicate_of"]) == (True, "", "")
@@ -94,7 +94,7 @@ def test_a_kept_post_has_text_word_count_and_language() -> None:
     ],
 )
 def test_a_dropped_post_is_a_row_with_a_reason(post: dict[str, Any], reason: str) -> None:
-    [row] = clean_and_quarantine(build_raw_rows(post))[0].to_dicts()
+    [row] = clean_all_posts(build_raw_rows(post)).to_dicts()
     assert (row["kept"], row["dropped_because"], row["text"]) == (False, reason, "")
 
 
@@ -106,7 +106,7 @@ def test_short_notes_are_kept() -> None:
 
 def test_the_earliest_of_equal_posts_is_kept() -> None:
     old, new = (datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2002))
-    frame = clean_and_quarantine(
+    frame = clean_all_posts(
         build_raw_rows(
             {"source_id": "a", "created_at": None},
             {"source_id": "b", "created_at": new},
@@ -116,7 +116,7 @@ def test_the_earliest_of_equal_posts_is_kept() -> None:
                 "text": "Boats are another matter, and these ten words are on sails.",
             },
         )
-    )[0]
+    )
     assert frame["dropped_because"].to_list() == ["duplicate", "duplicate", "", ""]
     assert frame["duplicate_of"].to_list() == [build_document_id("c")] * 2 + ["", ""]
 
@@ -128,7 +128,7 @@ def test_a_draft_replaces_no_post() -> None:
 
 
 def test_no_rows_give_no_documents() -> None:
-    assert clean_and_quarantine(build_raw_rows())[0].height == 0
+    assert clean_all_posts(build_raw_rows()).height == 0
 
 
 def test_text_is_nfc_with_plain_line_ends_and_no_invisible_characters() -> None:
@@ -139,10 +139,8 @@ def test_text_is_nfc_with_plain_line_ends_and_no_invisible_characters() -> None:
 
 
 def test_document_ids_depend_only_on_the_path() -> None:
-    first = clean_and_quarantine(build_raw_rows({"source_id": "a.md", "text": TEXT}))[0]
-    second = clean_and_quarantine(build_raw_rows({"source_id": "a.md", "text": TEXT + " Edited."}))[
-        0
-    ]
+    first = clean_all_posts(build_raw_rows({"source_id": "a.md", "text": TEXT}))
+    second = clean_all_posts(build_raw_rows({"source_id": "a.md", "text": TEXT + " Edited."}))
     assert first["document_id"].to_list() == second["document_id"].to_list()
     assert build_document_id("a.md") != build_document_id("b.md")
 
@@ -194,7 +192,7 @@ def test_reasons_are_counted_most_frequent_first() -> None:
 def test_the_schema_rejects_a_dropped_row_without_a_reason() -> None:
     from twin_assets.corpus.corpus_tables import CleanedDocuments
 
-    good = clean_and_quarantine(build_raw_rows({}))[0]
+    good = clean_all_posts(build_raw_rows({}))
     with pytest.raises(ValidationError):
         validate_rows(good.with_columns(pl.lit(False).alias("kept")), CleanedDocuments)
 
@@ -204,7 +202,7 @@ def test_the_shared_posts_are_all_kept(shared_posts: Path) -> None:
     """The notes of the other shared author are cleaned in `test_preview.py`."""
     inventory = take_inventory([shared_posts / "skeeto"])
     rows = raw_posts_import.read_rows(raw_posts_import.build_inventory_frame(inventory), inventory)
-    documents = clean_and_quarantine(rows.select(RAW_COLUMNS))[0]
+    documents = clean_all_posts(rows.select(RAW_COLUMNS))
     assert documents.height == 461
     assert count_dropped_by_reason(documents) == {}
     assert documents["words"].sum() > 500_000

@@ -8,8 +8,7 @@ import polars as pl
 from twin_assets.corpus.contracts import (
     FAILED_RULES,
     build_quarantine_columns,
-    check_batches,
-    count_duplicate_keys,
+    check_rows,
     split_rows,
 )
 from twin_assets.corpus.corpus_tables import column_types
@@ -60,33 +59,30 @@ def test_valid_rows_are_not_quarantined() -> None:
     assert split_rows(build_clocks(), Clocks)[1].schema == build_quarantine_columns(Clocks)
 
 
-def test_valid_batches_satisfy_the_contract() -> None:
-    report = check_batches(
-        [build_clocks(), build_clocks(VALID_ROW), build_clocks(("b", "wall", 1, []))], Clocks
-    )
+def test_valid_rows_satisfy_the_contract() -> None:
+    report = check_rows(build_clocks(VALID_ROW, ("b", "wall", 1, [])), Clocks)
     assert report.is_satisfied
     assert (report.rows, report.broken_rows) == (2, 0)
 
 
 def test_invalid_rows_violate_the_contract() -> None:
-    report = check_batches([MIXED_ROWS], Clocks)
+    report = check_rows(MIXED_ROWS, Clocks)
     assert not report.is_satisfied
     assert (report.rows, report.broken_rows) == (6, 5)
     assert report.by_rule["towers_have_many_wheels"] == 1
 
 
-def test_duplicate_keys_are_counted() -> None:
-    keys = build_clocks(VALID_ROW, ("b", "wall", 1, []), VALID_ROW).select("name")
-    assert count_duplicate_keys(keys) == 2
-    assert count_duplicate_keys(keys.unique()) == 0
+def test_two_rows_with_one_key_violate_the_contract() -> None:
+    report = check_rows(build_clocks(VALID_ROW, ("b", "wall", 1, []), VALID_ROW), Clocks)
+    assert (report.broken_rows, dict(report.by_rule)) == (2, {"primary_key": 2})
 
 
 def test_missing_columns_and_wrong_types_violate_the_contract() -> None:
-    missing_report = check_batches([build_clocks(VALID_ROW).drop("wheels")], Clocks)
+    missing_report = check_rows(build_clocks(VALID_ROW).drop("wheels"), Clocks)
     assert not missing_report.is_satisfied
     assert missing_report.missing == ("wheels",)
-    type_report = check_batches(
-        [build_clocks(VALID_ROW).with_columns(pl.col("wheels").cast(pl.String))], Clocks
+    type_report = check_rows(
+        build_clocks(VALID_ROW).with_columns(pl.col("wheels").cast(pl.String)), Clocks
     )
     assert not type_report.is_satisfied
     assert type_report.wrong_types == {"wheels": "String"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.corpus.test_cleaning import build_raw_rows
-from twin_assets.corpus.cleaning import clean_and_quarantine
+from twin_assets.corpus.cleaning import clean_all_posts
 from twin_assets.corpus.speakers import mark_other_speakers
 
 NAMES = ("Ana Ruiz",)
@@ -55,7 +55,7 @@ def test_an_interview_of_any_format_is_cleaned(markup: str) -> None:
         for name, words in turns
     )
     posts = build_raw_rows({"text": text, "markup": markup})
-    [row] = clean_and_quarantine(posts, names=NAMES)[0].to_dicts()
+    [row] = clean_all_posts(posts, names=NAMES).to_dicts()
     lines = row["text"].split("\n")
     assert sum(line.startswith("> ") for line in lines) == 3
     assert not any(ANSWER in line for line in lines if not line.startswith(">"))

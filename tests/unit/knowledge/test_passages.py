@@ -94,5 +94,5 @@ def test_unusable_vectors_are_counted() -> None:
         {"embedder": ["r", "r", "old"], "vector": [[0.6, 0.8], [0.6, 0.9], [1.0, 0.0]]},
         schema_overrides={"vector": pl.Array(pl.Float32, 2)},
     )
-    counts = count_unusable_vectors([rows[:2], rows[2:]], revision="r")
+    counts = count_unusable_vectors(rows, revision="r")
     assert counts == {"other_embedder": 1, "not_unit_length": 1}

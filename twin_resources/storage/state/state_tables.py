@@ -1,7 +1,7 @@
 """Define the SQL tables of the state store and its schema version.
 
-Scope: the SQL tables of written Lance tables, inputs that produced no rows, verified files, model
-versions, verdicts, state changes of versions (moves) and trials, and those of the retraining loop
+Scope: the SQL tables of written Lance tables, inputs that produced no rows, model versions,
+verdicts, state changes of versions (moves) and trials, and those of the retraining loop
 (stream evidence, alarms, retrainings, notices). `upsert` writes rows of any table.
 Out of scope: queries (`state.py`, `lease.py`, `registry/registry.py` and others) and Lance tables.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
@@ -71,16 +71,6 @@ empty_inputs = sa.Table(
     sa.Column("input_key", sa.Text, primary_key=True),
     sa.Column("input_hash", sa.LargeBinary(32), nullable=False),
     sa.Column("version", sa.Text, nullable=False),
-)
-
-# Data files of a table in which a claim is true for every row (`tables/verified_files.py`).
-verified_files = sa.Table(
-    "verified_files",
-    metadata,
-    sa.Column("table_uri", sa.Text, primary_key=True),
-    sa.Column("claim", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, nullable=False),
-    sa.Column("files", sa.JSON, nullable=False),
 )
 
 model_versions = sa.Table(

@@ -51,8 +51,11 @@ def hash_rows(frame: pl.DataFrame) -> pl.Series:
         schema_hasher.update(_add_length(name.encode()) + _add_length(type_name(dtype).encode()))
     if not names:
         return pl.Series("_row_hash", [schema_hasher.digest()] * frame.height, dtype=pl.Binary)
-    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    rows = _join_bytes(*(_encode(table.column(name).combine_chunks()) for name in names))
+    if frame.is_empty():
+        return pl.Series("_row_hash", [], dtype=pl.Binary)
+    # One chunk a column: Arrow cannot combine chunks of lists of structs that are slices.
+    table = frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    rows = _join_bytes(*(_encode(table.column(name).chunk(0)) for name in names))
     digests: list[bytes] = []
     for encoded_row in rows.to_pylist():
         row_hasher = schema_hasher.copy()

@@ -307,21 +307,17 @@ def _translate_read_errors(table: StoredTable) -> Generator[None]:
 
 
 def scan_batches(
-    table: StoredTable,
-    columns: Sequence[str],
-    *,
-    batch_size: int,
-    fragments: Sequence[Any] | None = None,
+    table: StoredTable, columns: Sequence[str], *, batch_size: int
 ) -> Iterator[pl.DataFrame]:
-    """Yield columns of the given fragments (all if None), at most `batch_size` rows at a time.
+    """Yield columns of the opened version, at most `batch_size` rows at a time.
 
     Raises:
-        StorageError: the fragments cannot be read.
+        StorageError: the rows cannot be read.
     """
     # One batch is read ahead instead of the default 16, which would dominate memory use.
     with _translate_read_errors(table):
         scanner = table.dataset.scanner(
-            columns=list(columns), batch_size=batch_size, batch_readahead=1, fragments=fragments
+            columns=list(columns), batch_size=batch_size, batch_readahead=1
         )
         batches = iter(scanner.to_batches())
     while True:

@@ -18,13 +18,12 @@ import polars as pl
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.storage_faults import translate_storage_errors
-from twin_resources.storage.tables import maintenance, store, sync, verified_files
+from twin_resources.storage.tables import maintenance, store, sync
 from twin_resources.storage.tables.changes import find_changes, hash_inputs
 from twin_resources.storage.tables.hashing import hash_rows
 from twin_resources.storage.tables.maintenance import CompactionResult, DeletedRows
 from twin_resources.storage.tables.newest_versions import lease_name, record_write
 from twin_resources.storage.tables.store import StoredTable, TableNotFoundError
-from twin_resources.storage.tables.verified_files import UnverifiedRows
 from twin_resources.wait_limits import MAX_WORKING_S
 
 if TYPE_CHECKING:
@@ -227,21 +226,15 @@ class Tables:
                 next_step="correct the SQL filter",
             ) from error
 
-    def unverified_rows(
-        self, asset: str, author: str, *, claim: str, version: str
-    ) -> UnverifiedRows:
-        """Return the rows for which a row-level claim has not been verified yet.
-
-        Args:
-            claim: the claim's name, as stored by `UnverifiedRows.mark_verified`.
-            version: the claim's version; results of a different version do not count.
+    def read_row_hashes(self, asset: str, author: str) -> pl.DataFrame:
+        """Return the row key and the hash of each row (`row_hash`), ordered by row key.
 
         Raises:
             TableNotFoundError: the asset has not been materialized for this author.
         """
-        return verified_files.find_unverified_rows(
-            self._open(asset, author), self.state, claim=claim, version=version
-        )
+        table = self._open(asset, author)
+        hashes = store.read_columns(table, [table.row_key, "_row_hash"]).sort(table.row_key)
+        return hashes.rename({"_row_hash": "row_hash"})
 
     def scan(self, asset: str, author: str) -> pl.LazyFrame:
         """Return a table as a LazyFrame, which reads only the columns that a query needs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -10,23 +11,17 @@ import pytest
 
 from tests.graph.corpus.conftest import narrate
 from tests.stored_rows import store_rows
-from twin_assets.corpus import (
-    cleaning,
-    cleaning_tables,
-    cleaning_verdicts,
-    document_claims,
-    near_duplicates,
-)
-from twin_assets.corpus.cleaning_tables import CleaningRun, update_cleaned_documents
+from twin_assets.corpus import cleaning, cleaning_verdicts, document_claims
 from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, column_types
 from twin_resources.authors import Author
 from twin_resources.privacy.redaction import RedactedText
-from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.tables import sync
+from twin_resources.storage.tables.tables import SyncResult, Tables
 
 ANN = Author("ann", "Ann Lee", aliases=("anniebuilds",))
 
 Posts = dict[str, dict[str, Any]]
-Clean = Callable[..., CleaningRun]
+Clean = Callable[..., SyncResult]
 
 
 def build_post(text: str, **fields: Any) -> dict[str, Any]:
@@ -45,7 +40,7 @@ def build_posts(*subjects: str, footer: str = "") -> Posts:
 def clean(tables: Tables) -> Clean:
     """Return a function that stores posts as `raw_posts` and cleans them."""
 
-    def run(posts: Posts, *, author: Author = ANN) -> CleaningRun:
+    def run(posts: Posts, *, author: Author = ANN) -> SyncResult:
         defaults: dict[str, Any] = dict.fromkeys(column_types(RawPosts), "") | {
             "source": "posts",
             "kind": "post",
@@ -61,9 +56,23 @@ def clean(tables: Tables) -> Clean:
         store_rows(
             tables, "raw_posts", author.slug, rows, key="source_id", schema=column_types(RawPosts)
         )
-        return update_cleaned_documents(tables, author)
+        return cleaning.update_cleaned_documents(tables, author)
 
     return run
+
+
+@pytest.fixture
+def cleaned_posts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which each post is added that is cleaned."""
+    names: list[str] = []
+    prepare_posts = cleaning.prepare_posts
+
+    def record(posts: pl.DataFrame, **options: Any) -> pl.DataFrame:
+        names.extend(posts["source_id"])
+        return prepare_posts(posts, **options)
+
+    monkeypatch.setattr(cleaning, "prepare_posts", record)
+    return names
 
 
 def read_documents(tables: Tables) -> dict[str, dict[str, Any]]:
@@ -75,13 +84,16 @@ def read_reasons(tables: Tables) -> dict[str, str]:
 
 
 @pytest.mark.long
-def test_a_cross_post_is_merged_into_the_longest_copy(clean: Clean, tables: Tables) -> None:
+def test_a_cross_post_is_merged_into_the_longest_copy(
+    clean: Clean, tables: Tables, cleaned_posts: list[str]
+) -> None:
     posts = build_posts("clock", "boat", "lamp")
     clean(posts)
+    cleaned_posts.clear()
     text = posts["clock.md"]["text"] + "\n\n" + "And a last remark on it, with a few more words."
     run = clean(posts | {"medium/1": build_post(text, url="https://medium.example/1")})
-    assert (run.prepared_posts.computed_count, run.near_duplicates.computed_count) == (1, 1)
-    assert run.cleaned_documents.computed_count == 2  # the new copy and the one that it replaces
+    assert cleaned_posts == ["medium/1"]
+    assert run.computed_count == 2  # the new copy and the one that it replaces
     rows = read_documents(tables)
     assert rows["clock.md"]["dropped_because"] == "near_duplicate"
     assert rows["clock.md"]["duplicate_of"] == rows["medium/1"]["document_id"]
@@ -129,17 +141,21 @@ def test_copies_of_copies_refer_to_the_kept_post(clean: Clean, tables: Tables) -
     assert len(rows["c.md"]["copies"]) == 2
 
 
+SMALL_BATCHES = Tables.sync.__kwdefaults__ | {"batch_rows": 4}
 FOOTER = "\n\nAnn builds clocks in Bern, and she answers every letter."
 
 
 @pytest.mark.long
-def test_a_line_in_five_posts_is_removed_from_all(clean: Clean, tables: Tables) -> None:
+def test_a_line_in_five_posts_is_removed_from_all(
+    clean: Clean, tables: Tables, cleaned_posts: list[str]
+) -> None:
     four_posts = build_posts("clock", "boat", "lamp", "kite", footer=FOOTER) | build_posts("tram")
     clean(four_posts)
     assert FOOTER.strip() in read_documents(tables)["clock.md"]["text"]
+    cleaned_posts.clear()
     run = clean(four_posts | build_posts("bell", footer=FOOTER))
-    assert run.prepared_posts.computed_count == 1
-    assert run.cleaned_documents.computed_count == 5  # the five posts with the footer
+    assert cleaned_posts == ["bell.md"]
+    assert run.computed_count == 5  # the five posts with the footer
     for row in read_documents(tables).values():
         assert "Bern" not in row["text"]
         assert row["text"].count("\n\n") == 1
@@ -147,7 +163,9 @@ def test_a_line_in_five_posts_is_removed_from_all(clean: Clean, tables: Tables) 
     assert FOOTER.strip() in read_documents(tables)["clock.md"]["text"]
 
 
-def test_a_foreign_byline_is_dropped_until_it_is_an_alias(clean: Clean, tables: Tables) -> None:
+def test_a_foreign_byline_is_dropped_until_it_is_an_alias(
+    clean: Clean, tables: Tables, cleaned_posts: list[str]
+) -> None:
     posts = build_posts("clock", "boat", "lamp", "kite")
     for name in ("clock.md", "boat.md"):
         posts[name]["author"] = "Ann Lee"
@@ -160,11 +178,12 @@ def test_a_foreign_byline_is_dropped_until_it_is_an_alias(clean: Clean, tables: 
         "lamp.md": "foreign_byline",
         "kite.md": "foreign_byline",
     }
+    cleaned_posts.clear()
     author_with_alias = Author("ann", "Ann Lee", aliases=("Bo Ek",))
-    run = clean(posts, author=author_with_alias)
+    clean(posts, author=author_with_alias)
     assert read_reasons(tables)["lamp.md"] == ""
     # The turns of a dialogue depend on the names too, so every post is cleaned once more.
-    assert (run.prepared_posts.computed_count, run.cleaned_documents.computed_count) == (4, 1)
+    assert sorted(cleaned_posts) == sorted(posts)
 
 
 def test_personal_data_and_buttons_are_replaced_and_counted(clean: Clean, tables: Tables) -> None:
@@ -176,8 +195,7 @@ def test_personal_data_and_buttons_are_replaced_and_counted(clean: Clean, tables
     row = read_documents(tables)["clock.md"]
     assert row["text"].endswith("Write to [e-mail] or to [e-mail] about it.")
     assert row["personal"] == [{"kind": "e-mail", "count": 2}]
-    for table in ("prepared_posts", "cleaned_documents"):
-        assert "clockmail" not in str(tables.read(table, "ann").to_dicts())
+    assert "clockmail" not in str(tables.read("cleaned_documents", "ann").to_dicts())
 
 
 def test_an_invalid_row_is_quarantined_until_it_is_corrected(
@@ -193,20 +211,16 @@ def test_an_invalid_row_is_quarantined_until_it_is_corrected(
 
     posts = build_posts("clock", "boat")
     monkeypatch.setattr(cleaning, "build_document_rows", remove_language)
-    run = clean(posts)
-    assert read_reasons(tables) == {"clock.md": ""}
-    quarantined = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
-    assert [(row["source_id"], row["failed_rules"]) for row in quarantined] == [
-        ("boat.md", ["kept_rows_have_words_and_a_language"])
-    ]
-    assert run.quarantine.row_count == 1
+    clean(posts)
+    reason = "breaks_kept_rows_have_words_and_a_language"
+    assert read_reasons(tables) == {"clock.md": "", "boat.md": reason}
+    assert read_documents(tables)["boat.md"]["text"] == ""
     monkeypatch.undo()
     posts["boat.md"] = build_post(
         posts["boat.md"]["text"] + "\n\nEdited since, and now it is good."
     )
-    run = clean(posts)
+    clean(posts)
     assert read_reasons(tables) == {"clock.md": "", "boat.md": ""}
-    assert run.quarantine.row_count == 0
 
 
 def test_incremental_cleaning_equals_cleaning_at_once(
@@ -222,36 +236,37 @@ def test_incremental_cleaning_equals_cleaning_at_once(
     clean({name: posts[name] for name in names[:7]})
     edited = posts | {names[3]: build_posts("boat")["boat.md"]}
     clean({name: edited[name] for name in names[:14]})
-    compare_bodies = near_duplicates.compare_bodies
-    monkeypatch.setattr(cleaning_tables, "_COMPARISON_BATCH_ROWS", 2)
-    calls = 0
+    merge_rows = sync.merge_rows
+    commits = 0
 
-    def interrupt(*args: Any, **options: Any) -> pl.DataFrame:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
+    def interrupt(*args: Any, **options: Any) -> Any:
+        nonlocal commits
+        commits += 1
+        if commits == 3:  # the first one is that of `raw_posts`
             raise KeyboardInterrupt
-        return compare_bodies(*args, **options)
+        return merge_rows(*args, **options)
 
-    monkeypatch.setattr(near_duplicates, "compare_bodies", interrupt)
+    monkeypatch.setattr(sync, "merge_rows", interrupt)
+    monkeypatch.setattr(Tables.sync, "__kwdefaults__", SMALL_BATCHES)
     with pytest.raises(KeyboardInterrupt):
         clean(posts)
     monkeypatch.undo()
     stepwise_run = clean(posts)
-    single_run = clean(posts, author=Author("bea", "Ann Lee"))
-    assert stepwise_run.cleaned_documents.data_version == single_run.cleaned_documents.data_version
+    single_run = clean(posts, author=replace(ANN, slug="bea"))
+    assert stepwise_run.data_version == single_run.data_version
     assert (tables.read("cleaned_documents", "ann")["dropped_because"] == "near_duplicate").sum()
-    documents = cleaning.clean_and_quarantine(tables.read("raw_posts", "ann"), names=("Ann Lee",))[
-        0
-    ]
-    assert documents.sort("document_id").rows() == tables.read("cleaned_documents", "ann").rows()
+    documents = cleaning.clean_all_posts(tables.read("raw_posts", "ann"), names=("Ann Lee",))
+    stored_documents = tables.read("cleaned_documents", "ann").drop("post_hash")
+    assert documents.sort("document_id").drop("post_hash").rows() == stored_documents.rows()
     assert documents.schema == column_types(CleanedDocuments)
 
 
 def check_claims(
     tables: Tables, *, most_quarantined: float = 0.2
-) -> dict[str, cleaning_tables.ClaimResult]:
-    return cleaning_tables.check_stored_claims(tables, ANN, most_quarantined=most_quarantined)
+) -> dict[str, document_claims.ClaimResult]:
+    documents = tables.read("cleaned_documents", "ann")
+    names = cleaning.list_author_names(ANN)
+    return document_claims.check_stored_claims(documents, names, most_quarantined=most_quarantined)
 
 
 MENU = "Send this on Copy the link Facebook E-mail Mastodon Print"
@@ -262,20 +277,17 @@ def test_a_document_that_breaks_a_claim_is_quarantined(clean: Clean, tables: Tab
     posts = build_posts("clock", "boat", "lamp", "kite", "tram", "bell")
     valid_text = posts["boat.md"]["text"]
     posts["boat.md"] = build_post(f"{valid_text} {MENU} {narrate('pier')}")
-    run = clean(posts)
-    assert "boat.md" not in read_reasons(tables)
-    [quarantined] = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
-    assert quarantined["source_id"] == "boat.md"
-    assert quarantined["failed_rules"] == ["no_platform_boilerplate_left"]
+    clean(posts)
+    row = read_documents(tables)["boat.md"]
+    assert (row["kept"], row["text"]) == (False, "")
+    assert row["dropped_because"] == "breaks_no_platform_boilerplate_left"
     claims = check_claims(tables)
     assert all(claim.holds for claim in claims.values())
     counts = claims["no_platform_boilerplate_left"].counts
     assert (counts["quarantined"], counts["quarantined_share"]) == (1, 0.1667)
-    second_run = clean(posts)
-    assert (run.quarantine.row_count, second_run.bytes_written) == (1, 0)
+    assert clean(posts).bytes_written == 0
     clean(posts | {"boat.md": build_post(valid_text)})
     assert read_reasons(tables)["boat.md"] == ""
-    assert tables.read("cleaned_documents_quarantine", "ann").is_empty()
 
 
 def test_a_claim_fails_above_the_configured_share(clean: Clean, tables: Tables) -> None:
@@ -303,7 +315,8 @@ def test_foreign_posts_that_cleaning_keeps_are_quarantined(
     claims = check_claims(tables)
     assert [name for name, claim in claims.items() if not claim.holds] == ["no_foreign_byline"]
     assert claims["no_foreign_byline"].counts["quarantined"] == 3
-    assert set(read_reasons(tables)) == {"clock.md", "tram.md"}
+    kept = [name for name, reason in read_reasons(tables).items() if not reason]
+    assert set(kept) == {"clock.md", "tram.md"}
 
 
 def test_personal_data_that_redaction_misses_is_quarantined(
@@ -313,8 +326,8 @@ def test_personal_data_that_redaction_misses_is_quarantined(
     posts["boat.md"]["text"] += "\n\nWrite to ann.lee@clockmail.ch about it."
     monkeypatch.setattr(cleaning.privacy, "redact", lambda text, **_: RedactedText(text, {}))
     clean(posts)
-    [quarantined] = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
-    assert (quarantined["source_id"], quarantined["failed_rules"]) == ("boat.md", ["no_pii_left"])
+    reasons = {name: reason for name, reason in read_reasons(tables).items() if reason}
+    assert reasons == {"boat.md": "breaks_no_pii_left"}
 
 
 def test_claims_are_measured_once_per_document(
