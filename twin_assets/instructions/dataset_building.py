@@ -36,7 +36,6 @@ from twin_assets.instructions.sample_rows import render_rows
 from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.storage.tables.rows_by_id import read_by_id
-from twin_resources.storage.tables.tables import Upstream
 
 if TYPE_CHECKING:
     from twin_assets.instructions.teacher import Teacher
@@ -115,7 +114,7 @@ def update_splits(tables: Tables, author: str) -> pl.DataFrame:
 def update_drafts(tables: Tables, author: str) -> SyncResult:
     """Draft the passages of new and changed documents."""
     return tables.sync(
-        Upstream("cleaned_documents", author, columns=drafts.DOCUMENT_COLUMNS),
+        tables.read("cleaned_documents", author, columns=drafts.DOCUMENT_COLUMNS),
         "instruction_drafts",
         author=author,
         key="document_id",

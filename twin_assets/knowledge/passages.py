@@ -20,7 +20,7 @@ import dataframely as dy
 import polars as pl
 
 from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE
-from twin_resources.storage.tables.tables import SyncResult, Tables, Upstream
+from twin_resources.storage.tables.tables import SyncResult, Tables
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
@@ -235,7 +235,7 @@ def update_embeddings(
 ) -> SyncResult:
     """Split and embed an author's new and changed documents, and update `embeddings`."""
     return tables.sync(
-        Upstream("cleaned_documents", author, columns=DOCUMENT_COLUMNS),
+        tables.read("cleaned_documents", author, columns=DOCUMENT_COLUMNS),
         EMBEDDINGS_TABLE,
         author=author,
         key="document_id",

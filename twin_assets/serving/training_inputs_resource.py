@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from twin_assets.checkpoints.author_recipe import choose_author_recipe
 from twin_assets.checkpoints.manifest import MANIFEST_FILE, read_manifest
 from twin_assets.checkpoints.recipe import Recipe
-from twin_assets.instructions.drafts import DRAFTS_VERSION
+from twin_assets.instructions.drafts import DOCUMENT_COLUMNS, DRAFTS_VERSION
 from twin_assets.instructions.teacher_questions import count_pending_questions
 from twin_assets.training import fine_tuning, preference_tuning
 from twin_assets.training.publishing import training_code_hash
@@ -120,19 +120,19 @@ def _find_pending_documents(tables: Tables, author: str) -> pl.DataFrame:
     """
     from twin_resources.storage.tables import store
     from twin_resources.storage.tables.changes import find_changes, hash_inputs
+    from twin_resources.storage.tables.hashing import hash_rows
     from twin_resources.storage.tables.sync import read_empty_inputs
 
     sync_columns = ["_input_key", "_input_hash", "_version"]
     columns = {"key": pl.String, "hash": pl.Binary, "kept": pl.Boolean, "unseen": pl.Boolean}
-    source = store.open_table(tables.uri(SOURCE_TABLE, author))
     drafts = store.open_table(tables.uri(DRAFTS_TABLE, author))
-    if source is None or drafts is None:
+    if drafts is None or not tables.exists(SOURCE_TABLE, author):
         return pl.DataFrame(schema=columns)
-    documents = store.read_columns(source, ["document_id", "_row_hash", "kept"])
+    documents = tables.read(SOURCE_TABLE, author, columns=DOCUMENT_COLUMNS)
     draft_inputs = store.read_columns(drafts, sync_columns)
     empty_inputs = read_empty_inputs(tables.state, tables.uri(DRAFTS_TABLE, author))
     changes = find_changes(
-        hash_inputs(documents.select(key="document_id", hash="_row_hash")),
+        hash_inputs(documents.select(key="document_id", hash=hash_rows(documents))),
         stored_rows=draft_inputs,
         empty_inputs=empty_inputs,
         version=DRAFTS_VERSION,

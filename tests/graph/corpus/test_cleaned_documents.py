@@ -13,6 +13,7 @@ from tests.graph.corpus.conftest import narrate
 from tests.stored_rows import store_rows
 from twin_assets.corpus import cleaning, cleaning_verdicts, document_claims
 from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, column_types
+from twin_assets.instructions.dataset_building import update_drafts
 from twin_resources.authors import Author
 from twin_resources.privacy.redaction import RedactedText
 from twin_resources.storage.tables import sync
@@ -196,6 +197,18 @@ def test_personal_data_and_buttons_are_replaced_and_counted(clean: Clean, tables
     assert row["text"].endswith("Write to [e-mail] or to [e-mail] about it.")
     assert row["personal"] == [{"kind": "e-mail", "count": 2}]
     assert "clockmail" not in str(tables.read("cleaned_documents", "ann").to_dicts())
+
+
+def test_a_new_alias_cleans_all_posts_but_later_stages_compute_nothing_again(
+    clean: Clean, tables: Tables, cleaned_posts: list[str]
+) -> None:
+    posts = build_posts("clock", "boat")
+    clean(posts)
+    assert update_drafts(tables, "ann").computed_count == 2
+    cleaned_posts.clear()
+    clean(posts, author=replace(ANN, aliases=("anniebuilds", "ann_l")))
+    assert sorted(cleaned_posts) == ["boat.md", "clock.md"]
+    assert update_drafts(tables, "ann").computed_count == 0
 
 
 def test_an_invalid_row_is_quarantined_until_it_is_corrected(

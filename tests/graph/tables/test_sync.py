@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 from tests.graph.tables.words import SCHEMA, build_posts, find_words, sync_words
 from twin_resources.errors import TwinError
 from twin_resources.storage.tables.sync import InvalidRowsError
-from twin_resources.storage.tables.tables import TableNotFoundError, Tables, Upstream
+from twin_resources.storage.tables.tables import Tables
 
 TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
 
@@ -74,7 +74,7 @@ def test_an_input_without_rows_is_computed_once(tables: Tables) -> None:
     assert sync_words(tables, {"c": ""}).computed_count == 1, "a deleted input was remembered"
 
 
-def test_only_changed_rows_of_a_stored_upstream_are_read(tables: Tables) -> None:
+def test_only_inputs_with_a_changed_column_are_computed(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     input_frames: list[pl.DataFrame] = []
 
@@ -83,7 +83,7 @@ def test_only_changed_rows_of_a_stored_upstream_are_read(tables: Tables) -> None
         return rows.with_columns(pl.col("word").str.to_uppercase())
 
     def sync_shouts() -> int:
-        upstream = Upstream("words", "mara", columns=["word_id", "word"])
+        upstream = tables.read("words", "mara", columns=["word_id", "word"])
         schema: dict[str, pl.DataType] = {"word_id": pl.String(), "word": pl.String()}
         return tables.sync(
             upstream, "shouts", author="mara", key="word_id", function=uppercase_words, version="1",
@@ -110,7 +110,7 @@ def test_upstream_rows_that_share_a_key_are_one_input(tables: Tables) -> None:
 
     def sync_counts() -> int:
         return tables.sync(
-            Upstream("words", "mara"), "counts", author="mara", key="post", function=count_words,
+            tables.read("words", "mara"), "counts", author="mara", key="post", function=count_words,
             version="1", schema=schema, row_key="post", batch_rows=2,
         ).computed_count  # fmt: skip
 
@@ -182,17 +182,6 @@ def test_a_null_or_numeric_key_is_refused(tables: Tables) -> None:
                 frame, "words", author="mara", key="post", function=find_words,
                 version="1", schema=SCHEMA, row_key="word_id",
             )  # fmt: skip
-
-
-def test_a_missing_upstream_names_the_asset_to_materialize(tables: Tables) -> None:
-    with pytest.raises(
-        TableNotFoundError, match="materialize the asset 'words' for the partition 'li'"
-    ):
-        tables.sync(
-            Upstream("words", "li"), "x", author="li", key="post", function=find_words,
-            version="1", schema=SCHEMA, row_key="word_id",
-        )  # fmt: skip
-    assert not tables.exists("x", "li")
 
 
 def test_a_categorical_column_is_refused_before_anything_is_written(tables: Tables) -> None:

@@ -10,7 +10,7 @@ from tests.graph.s3 import make_s3_client, set_s3_environment
 from tests.graph.tables.words import build_posts, find_words, sync_words
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import DamagedError, UnreachableError
-from twin_resources.storage.tables.tables import TableNotFoundError, Tables, Upstream
+from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 
 TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
 
@@ -53,7 +53,7 @@ def test_a_stored_upstream_on_s3_is_read(s3_words: Tables) -> None:
         from tests.graph.tables.words import SCHEMA
 
         return s3_words.sync(
-            Upstream("words", "mara"), "copy", author="mara", key="word_id", version="1",
+            s3_words.read("words", "mara"), "copy", author="mara", key="word_id", version="1",
             function=lambda rows: rows, schema=SCHEMA, row_key="word_id",
         ).computed_count  # fmt: skip
 

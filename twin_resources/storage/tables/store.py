@@ -283,7 +283,7 @@ def polars_schema(table: StoredTable) -> pl.Schema:
 def read_columns(
     table: StoredTable, columns: Sequence[str], *, where: str | None = None
 ) -> pl.DataFrame:
-    """Read columns of the opened version in scan order, the order of the positions in `read_rows`.
+    """Read columns of the opened version in scan order.
 
     Raises:
         StorageError: the columns cannot be read.
@@ -458,13 +458,6 @@ def compute_data_version(record: CommitRecord, types: Mapping[str, str]) -> str:
 def quote_literal(text: str) -> str:
     """Return text as a string literal in Lance's SQL."""
     return "'" + text.replace("'", "''") + "'"
-
-
-def read_rows(table: StoredTable, positions: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
-    """Return the rows at these positions of a scan of the opened version (`read_columns`)."""
-    with _translate_read_errors(table):
-        rows = table.dataset.take(list(positions), columns=list(columns))
-    return pl.DataFrame(pl.from_arrow(rows))
 
 
 def checkout_version(table: StoredTable, version: int | str) -> StoredTable:

@@ -57,7 +57,7 @@ class SyncTask:
     version: str
     schema: Mapping[str, pl.DataType]
     function: Callable[[pl.DataFrame], pl.DataFrame]
-    fetch: Callable[[Sequence[int]], pl.DataFrame]
+    upstream: pl.DataFrame
     batch_rows: int
     on_batch: Callable[[range, int], object] | None = None
 
@@ -201,7 +201,7 @@ def _compute_rows(task: SyncTask, batch: pl.DataFrame, *, start: int, total: int
     positions = sorted(
         position for batch_positions in batch["positions"].to_list() for position in batch_positions
     )
-    output = task.function(task.fetch(positions))
+    output = task.function(task.upstream[positions])
     expected_columns = {task.key, *task.schema}
     if set(output.columns) != expected_columns:
         raise InvalidRowsError(

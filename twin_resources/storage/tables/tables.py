@@ -34,21 +34,6 @@ BATCH_ROWS = 1000
 
 
 @dataclass(frozen=True)
-class Upstream:
-    """A stored table as the upstream of a sync. Only the key and hash of unchanged rows are read.
-
-    Attributes:
-        asset, author: the asset and author of the table.
-        columns: columns passed to the function, or None for all. The input hash always covers the
-            whole row.
-    """
-
-    asset: str
-    author: str
-    columns: Sequence[str] | None = None
-
-
-@dataclass(frozen=True)
 class SyncResult:
     """The result of one sync.
 
@@ -111,7 +96,7 @@ class Tables:
 
     def sync(
         self,
-        upstream: pl.DataFrame | Upstream,
+        upstream: pl.DataFrame,
         target_asset: str,
         *,
         author: str,
@@ -127,7 +112,8 @@ class Tables:
         """Compute the inputs whose hash or `version` is new, and delete rows of removed inputs.
 
         Args:
-            upstream: the inputs, or a stored table of them; rows that share `key` are one input.
+            upstream: the inputs, with only the columns on which the rows depend; rows that share
+                `key` are one input.
             target_asset: the table's asset name.
             key: the input's key column (String).
             function: receives whole upstream rows of changed inputs, at most `batch_rows` at a time
@@ -142,14 +128,20 @@ class Tables:
                 schema does, so that readers never see a mixture of old and new rows.
 
         Raises:
-            TwinError: the upstream table is missing, a key is null, or the rows do not fit.
+            TwinError: a key is null, or the rows do not fit.
             LeaseBusyError: another process has worked on this table for longer than `lease_wait_s`.
             StorageError: the storage failed. Finished batches are stored completely, and the next
                 sync computes the remaining inputs.
         """
         target = self.uri(target_asset, author)
         arrow_schema = store.build_arrow_schema(schema, row_key=row_key)
-        rows, fetch = self._read_upstream(upstream, key=key)
+        keys = upstream[key]
+        if keys.dtype != pl.String or keys.null_count():
+            raise TwinError(
+                f"sync a table by the key {key!r}",
+                found=f"{keys.null_count()} nulls in a column of type {keys.dtype}",
+                next_step="give every upstream row a String key",
+            )
         task = sync.SyncTask(
             f"{target_asset} of {author}",
             key,
@@ -157,11 +149,11 @@ class Tables:
             version,
             schema,
             function,
-            fetch,
+            upstream,
             batch_rows,
             on_batch,
         )
-        inputs = hash_inputs(rows)
+        inputs = hash_inputs(pl.DataFrame({"key": keys, "hash": hash_rows(upstream)}))
         with self.lease(target_asset, author) as lease:
             table = store.open_table(target)
             if table is None:
@@ -362,25 +354,3 @@ class Tables:
         if version is None:
             return table
         return store.checkout_version(table, version)
-
-    def _read_upstream(
-        self, upstream: pl.DataFrame | Upstream, *, key: str
-    ) -> tuple[pl.DataFrame, Callable[[Sequence[int]], pl.DataFrame]]:
-        """Return an upstream's `key` and `hash` columns, and a function that reads whole rows."""
-        if isinstance(upstream, pl.DataFrame):
-            frame, hashes = upstream, hash_rows(upstream)
-            fetch: Callable[[Sequence[int]], pl.DataFrame] = lambda rows: frame[list(rows)]  # noqa: E731
-        else:
-            table = self._open(upstream.asset, upstream.author)
-            columns = list(upstream.columns or table.columns)
-            frame = store.read_columns(table, [key, "_row_hash"])
-            hashes = frame["_row_hash"]
-            fetch = lambda rows: store.read_rows(table, rows, columns)  # noqa: E731
-        keys = frame[key]
-        if keys.dtype != pl.String or keys.null_count():
-            raise TwinError(
-                f"sync a table by the key {key!r}",
-                found=f"{keys.null_count()} nulls in a column of type {keys.dtype}",
-                next_step="give every upstream row a String key",
-            )
-        return pl.DataFrame({"key": keys, "hash": hashes}), fetch
