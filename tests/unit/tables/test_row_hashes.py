@@ -175,6 +175,12 @@ def test_the_sum_wraps_at_two_to_the_256() -> None:
     assert sum_hashes([b"\xff" * 32, bytes(31) + b"\x02"]) == 1
 
 
+def test_empty_lists_that_a_join_returned_are_hashed() -> None:
+    rows = pl.DataFrame({"name": list("abcd"), "lines": [[1], [2, 3], [], []]})
+    joined = rows.join(rows.filter(pl.col("name") < "c"), on="name", how="anti")
+    assert hash_rows(joined).to_list() == hash_rows(rows)[2:].to_list()
+
+
 def test_parts_are_separated() -> None:
     assert hash_parts("ab", "c") != hash_parts("a", "bc")
     assert hash_parts("a") != hash_parts("a", "")

@@ -53,7 +53,7 @@ def hash_rows(frame: pl.DataFrame) -> pl.Series:
         return pl.Series("_row_hash", [schema_hasher.digest()] * frame.height, dtype=pl.Binary)
     if frame.is_empty():
         return pl.Series("_row_hash", [], dtype=pl.Binary)
-    # One chunk a column: Arrow cannot combine chunks of lists of structs that are slices.
+    # One chunk a column: Arrow cannot combine the chunks of a list column that a join returned.
     table = frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
     rows = _join_bytes(*(_encode(table.column(name).chunk(0)) for name in names))
     digests: list[bytes] = []
