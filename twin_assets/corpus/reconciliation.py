@@ -33,7 +33,7 @@ def reconcile_posts(raw_posts: pl.DataFrame, documents: pl.DataFrame) -> dict[st
     cleaned_ids = set(documents["source_id"])
     kept_rows = documents.filter(pl.col("kept"))
     dropped_rows = documents.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
-    quarantined = dropped_rows["dropped_because"].str.starts_with(QUARANTINED).sum()
+    quarantined = int(dropped_rows["dropped_because"].str.starts_with(QUARANTINED).sum())
     return {
         "imported": len(imported_ids),
         "kept": kept_rows.height,
