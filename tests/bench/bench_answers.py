@@ -102,6 +102,25 @@ def find_tuned_files(home: Path, author: str) -> tuple[Path, Path | None] | None
     return Path(entry.stable.base_gguf), Path(adapter) if adapter else None
 
 
+def find_files(
+    author: str, models: dict[str, str], homes: dict[str, str]
+) -> dict[str, tuple[Path, Path | None]]:
+    """Map each writer of an author's answers to the files of its model, which must exist.
+
+    A home that has moved is found before an hour of answers is lost.
+    """
+    pairs: dict[str, tuple[Path, Path | None] | None] = {
+        label: (Path(file).expanduser(), None) for label, file in models.items()
+    }
+    pairs |= {
+        label: find_tuned_files(Path(path).expanduser(), author) for label, path in homes.items()
+    }
+    found = {label: pair for label, pair in pairs.items() if pair is not None}
+    missing = [str(file) for pair in found.values() for file in pair if file and not file.exists()]
+    assert not missing, f"no file {', '.join(missing)}"
+    return found
+
+
 def ask(
     settings: Settings,
     files: tuple[Path, Path | None],
@@ -138,9 +157,11 @@ def write_answers(options: Namespace) -> list[WrittenAnswer]:
         "bench", 1, "", "stable", False, False, "", None, "", "", DEFAULT_TEMPLATE.hash, "", ""
     )
     answers: list[WrittenAnswer] = []
+    slugs: Sequence[str] = options.author or BUNDLED
+    files = {slug: find_files(slug, models, homes) for slug in slugs}
     with tempfile.TemporaryDirectory() as folder:
         settings = home.model_copy(update={"home": Path(folder)})  # its logs
-        for slug in options.author or BUNDLED:
+        for slug in slugs:
             name = slug.replace("-", " ").title()
             author = Author("bench", name)
             own = [item for item in read_asked_questions(slug, "tuned") if item.kind == "own"]
@@ -159,17 +180,9 @@ def write_answers(options: Namespace) -> list[WrittenAnswer]:
             found = {item.question for item in asked}
             declined = [question for _, question in questions if question not in found]
             written = {QUOTATION: [quotations[item.question] for item in asked]}
-            files: dict[str, tuple[Path, Path | None] | None] = {
-                label: (Path(file).expanduser(), None) for label, file in models.items()
-            }
-            files |= {
-                label: find_tuned_files(Path(path).expanduser(), slug)
-                for label, path in homes.items()
-            }
-            for label, pair in files.items():
-                if pair is not None:
-                    written[label] = ask(settings, pair, asked, author)
-                    print(f"{slug}: {label} has answered", flush=True)
+            for label, pair in files[slug].items():
+                written[label] = ask(settings, pair, asked, author)
+                print(f"{slug}: {label} has answered", flush=True)
             judge = SentenceSupport(cache_embeddings(embedder.embed), embedder=embedder.revision)
             calibration = calibrate(judge, passages)
             assert calibration is not None, f"{slug} has too few sentences"
