@@ -115,6 +115,7 @@ class CleanedDocuments(PreparedPosts):
     measured_quotations = dy.Int64(min=0)
     measured_quotations_unmarked = dy.Int64(min=0)
     measured_edges = dy.List(dy.Int64())
+    measured_words_changed = dy.Int64(min=0)
 
     @dy.rule()
     def dropped_rows_have_a_reason(cls) -> pl.Expr:

@@ -2,8 +2,9 @@
 
 No check reuses the code that made the decision in cleaning. Menus are found in running text
 (`share_menus`), signatures by a different rule (`signatures`), personal data with other patterns
-(`personal_data_patterns`), and quotations in the source (`source_quotations`). A document is
-measured again only after it changes (`cleaning.clean_posts`).
+(`personal_data_patterns`), quotations in the source (`source_quotations`), and lost words by a
+plain reader of the source (`importers.source_words`). A document is measured again only after it
+changes (`cleaning.clean_posts`).
 """
 # pyright: strict
 
@@ -20,14 +21,17 @@ import dataframely as dy
 import polars as pl
 
 from twin_assets.corpus import source_quotations
+from twin_assets.corpus.boilerplate import is_platform_line
 from twin_assets.corpus.cleaning_verdicts import FOREIGN_REASONS
 from twin_assets.corpus.code_blocks import iter_prose_lines
 from twin_assets.corpus.corpus_tables import QUARANTINED, column_types
+from twin_assets.corpus.importers.source_words import read_html_words
 from twin_assets.corpus.personal_data_patterns import count_personal_data
 from twin_assets.corpus.share_menus import count_menus
 from twin_assets.corpus.signatures import find_foreign_signatures, find_signature
+from twin_resources.privacy.kinds import KINDS
 
-CLAIMS_VERSION = "7"
+CLAIMS_VERSION = "8"
 
 CLAIMS: Mapping[str, str] = {
     "no_platform_boilerplate_left": "No kept document contains a platform's menu, button or "
@@ -36,10 +40,12 @@ CLAIMS: Mapping[str, str] = {
     "no_pii_left": "No kept document contains personal data or a secret in an unmistakable format.",
     "quotations_keep_their_mark": "Text that the post marks as a quotation is either marked in the "
     "document too, or absent from it.",
+    "no_words_lost": "No kept document misses, or has gained, more than 2 % of the words of its "
+    "page's running text.",
 }
 """The claims, by the name of their check."""
 
-DOCUMENT_COLUMNS = ("document_id", "source_id", "title", "text", "kept")
+DOCUMENT_COLUMNS = ("document_id", "source_id", "title", "text", "body", "kept")
 """Columns of `cleaned_documents` that `measure` reads."""
 SOURCE_COLUMNS = ("source_id", "source", "author", "text", "markup")
 """Columns of `raw_posts` that `measure` reads."""
@@ -54,6 +60,7 @@ _MIN_WORDS = 4
 _LEADING_PARAGRAPHS, _TRAILING_PARAGRAPHS = 2, 3
 
 _WORD = re.compile(r"\w+")
+_PLACEHOLDER = re.compile("|".join(re.escape(f"[{kind}]") for kind in KINDS))
 _NON_PARAGRAPH_LINE = re.compile(r"\s*(?:#{1,6} |\||$)")
 
 
@@ -63,7 +70,8 @@ class DocumentClaims(dy.Schema):
     The counts of a dropped row are zero. `platform_lines` counts menus, buttons and notices.
     `signed` is the name in the post's signature. `quotations` counts the post's quoted paragraphs,
     and `quotations_unmarked` counts those that appear as prose in the document. `edges` are the
-    first and last paragraphs. `text_hash` is the hash of the measured title and text.
+    first and last paragraphs. `words_changed` counts the words that the body misses or has gained
+    beyond the limit of `source_words`. `text_hash` is the hash of the measured title and text.
     """
 
     document_id = dy.String(primary_key=True, min_length=1)
@@ -77,10 +85,11 @@ class DocumentClaims(dy.Schema):
     quotations = dy.Int64(min=0)
     quotations_unmarked = dy.Int64(min=0)
     edges = dy.List(dy.Int64())
+    words_changed = dy.Int64(min=0)
 
 
 MEASURES = ("text_hash", "platform_lines", "signed", "personal", "quotations",
-            "quotations_unmarked", "edges")  # fmt: skip
+            "quotations_unmarked", "edges", "words_changed")  # fmt: skip
 """Columns of `DocumentClaims` that `cleaned_documents` stores with the prefix `measured_`."""
 
 
@@ -129,7 +138,21 @@ def _measure_document(
         "quotations": len(quotations),
         "quotations_unmarked": source_quotations.count_unmarked_quotations(quotations, text),
         "edges": _hash_edge_paragraphs(text),
+        "words_changed": _count_changed_words(document, post) if is_kept and post else 0,
     }
+
+
+def _count_changed_words(document: Mapping[str, Any], post: Mapping[str, Any]) -> int:
+    """Return the words that a page's document misses or has gained; 0 within the limit.
+
+    Other formats are Markdown in `raw_posts`: their importer has compared the words.
+    """
+    if post["markup"] != "html":
+        return 0
+    words = read_html_words(str(post["text"]), is_notice=is_platform_line)
+    # Lines that repeat across posts are in the body; placeholders are the redaction's words.
+    body = _PLACEHOLDER.sub(" ", str(document["body"]))
+    return max(words.count_changes(body)) if words.is_changed(body) else 0
 
 
 def _hash_edge_paragraphs(text: str) -> list[int]:
@@ -172,6 +195,7 @@ def check_claims(
         "no_foreign_byline": check_foreign_bylines(measurements, names, bylines),
         "no_pii_left": check_personal_data(measurements),
         "quotations_keep_their_mark": check_quotations(measurements),
+        "no_words_lost": check_words(measurements),
     }
 
 
@@ -282,6 +306,18 @@ def check_quotations(measurements: pl.DataFrame) -> DocumentClaim:
             "unmarked": int(unmarked_documents["quotations_unmarked"].sum()),
         },
         frozenset(unmarked_documents["document_id"]),
+    )
+
+
+def check_words(measurements: pl.DataFrame) -> DocumentClaim:
+    """Check that no page's document misses, or has gained, too many words."""
+    changed_documents = measurements.filter(pl.col("kept") & (pl.col("words_changed") > 0))
+    return DocumentClaim(
+        {
+            "documents": changed_documents.height,
+            "words": int(changed_documents["words_changed"].sum()),
+        },
+        frozenset(changed_documents["document_id"]),
     )
 
 

@@ -31,6 +31,7 @@ def measure_documents(
             "source_id": ids,
             "title": ["A title" for _ in ids],
             "text": texts,
+            "body": texts,
             "kept": [kept for _ in ids],
         }
     )
@@ -101,6 +102,29 @@ def test_an_unmarked_quotation_breaks_the_claim(source: str, markup: str) -> Non
     )
     assert claim.violating_ids == {"d0"}
     assert claim.counts == {"documents": 1, "quotations": 2, "unmarked": 1}
+
+
+PAGE = f"<p>{'</p><p>'.join(PARAGRAPHS)}</p>"
+
+
+@pytest.mark.parametrize(
+    ("source", "markup", "text", "is_broken"),
+    [
+        (PAGE, "html", TEXT, False),
+        (PAGE, "html", "\n\n".join(PARAGRAPHS[:3]), True),
+        (PAGE, "html", f"{TEXT}\n\nAnd nine words more that nobody wrote there, ever.", True),
+        (f"{PAGE}<p>Please write to ann.lee@clockmail.ch</p>", "html",
+         f"{TEXT}\n\nPlease write to [email]", False),
+        (f"{PAGE}<p>Discussion about this post</p>", "html", TEXT, False),
+        (TEXT, "markdown", PARAGRAPHS[0], False),
+    ],
+)  # fmt: skip
+def test_lost_and_new_words_of_a_page_break_the_claim(
+    source: str, markup: str, text: str, is_broken: bool
+) -> None:
+    claim = document_claims.check_words(measure_documents(text, source=source, markup=markup))
+    assert claim.holds is not is_broken
+    assert claim.counts["documents"] == is_broken
 
 
 def test_a_removed_quotation_breaks_no_claim() -> None:

@@ -113,8 +113,14 @@ class SourceWords:
         return changed >= _MIN_CHANGED_WORDS and changed > MAX_CHANGED_SHARE * self.prose.total()
 
 
-def read_html_words(source: str) -> SourceWords:
-    """Read the words of a page or of a fragment."""
+def read_html_words(
+    source: str, *, is_notice: Callable[[str], bool] = lambda _block: False
+) -> SourceWords:
+    """Read the words of a page or of a fragment.
+
+    Args:
+        is_notice: whether a block is a platform's button or notice, which a document leaves out.
+    """
     source = replace_highlights(source, lambda _code, _language: " ")
     tree = parse_html(_TEMPLATE_TAG.sub(" ", source))
     if tree is None:
@@ -129,6 +135,7 @@ def read_html_words(source: str) -> SourceWords:
         words = count_words([_remove_formulas(text)])
         if (
             not _NOTE.match(text)
+            and not is_notice(text)
             and words.total() >= _MIN_BLOCK_WORDS
             and count_words([link_text]).total() < _MAX_LINK_SHARE * words.total()
         ):
