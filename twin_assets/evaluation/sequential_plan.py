@@ -358,10 +358,9 @@ def is_decided(
             on_topic.compute_candidate_shares(prompts, answers, judges.topic),
             population_size=len(prompts.questions),
         )
-        if topic == "below" and on_topic.has_failed_claim(
-            on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
-        ):
-            return True
+        if topic == "below":
+            measured = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
+            return not on_topic.is_decided_by_base(measured)
     if topic is None or recitation_side is None:
         return False
     if judges.voice is None:

@@ -176,9 +176,14 @@ def _compute(context: MeasureContext) -> OnTopic | NotMeasured | None:
     return measure_topic(context.prompts, context.answers, judge, scores=context.scores)
 
 
-def has_failed_claim(on_topic: OnTopic) -> bool:
-    """Return whether these answers fail the claim."""
-    return _decide_claim(on_topic).passed is False
+def is_decided_by_base(on_topic: OnTopic) -> bool:
+    """Return whether the claim depends on the comparison with a base that misses the limit too.
+
+    That comparison needs all questions: after few, even a broken candidate is not shown to be below
+    the base, and a comparison after each few would refuse too many good ones.
+    """
+    base = on_topic.own_of_base
+    return not on_topic.has_reached_limit and base is not None and base.value < MIN_AUC
 
 
 def _decide_claim(on_topic: OnTopic) -> GateClaim:
@@ -194,7 +199,7 @@ def _decide_claim(on_topic: OnTopic) -> GateClaim:
         detail += f", after which a sequential test placed the share {on_topic.stopped} the limit"
     is_met = on_topic.has_reached_limit
     if not is_met and on_topic.own_of_base is not None and on_topic.own_apart is not None:
-        is_met = on_topic.own_of_base.value < MIN_AUC and on_topic.own_apart.high >= 0.0
+        is_met = is_decided_by_base(on_topic) and on_topic.own_apart.high >= 0.0
         detail += (
             f"; the base model scores {_format_share(on_topic.own_of_base)}, and candidate minus "
             f"base is {on_topic.own_apart.describe()}"
