@@ -313,7 +313,7 @@ def test_a_first_verdict_asks_the_base_if_the_candidate_is_off_topic(
         "the base answered the red team"
     )
     assert len(result.prompts.held_out) < len(prompts.held_out)
-    # A base that is off topic too excuses the candidate, and few questions do not show a difference.
+    # A base that is off topic too excuses the candidate; few questions do not show a difference.
     excused = ask_for_first_verdict(
         prompts, judges, FakeModel(reply=text), FakeModel(reply="The tide was low.")
     )
