@@ -478,6 +478,7 @@ TAGS = [
     ("hugo", "A{{< t.inline >}}{{ now }}{{< /t.inline >}}B{{< t.inline />}}C", "ABC"),
     ("hugo", '{{< quote "A" >}}\nTheirs\n{{< /quote >}}', "\n\n> Theirs\n\n"),
     ("hugo", "a {{< a word {{< b >}} c", "a {{< a word  c"),
+    ("hugo", "a {{</* b {% c %} d */>}} e", "a `{{< b {% c %} d >}}` e"),
     ("notes", "Write {{< ref x >}} or {% y %}.\n", "Write {{< ref x >}} or {% y %}.\n"),
     ("notes", "One %%two%% three.", "One  three."),
     ("notes", "One\n\n%%\ntwo\n\n`a %% b`\nthree\n%%\nfour", "One\n\n\nfour"),
