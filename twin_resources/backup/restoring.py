@@ -153,9 +153,7 @@ def _check_table(table: SavedTable, uri: str) -> None:
     version = ""
     if restored_table is not None:
         check_table(restored_table, verify_values=True)
-        version = store.compute_data_version(
-            store.read_record(restored_table), restored_table.types
-        )
+        version = store.read_data_version(restored_table)
     if version != table.data_version:
         raise TwinError(
             f"restore {table.asset} of {table.author}",

@@ -181,13 +181,12 @@ def _save_tables(
                 if table is None:
                     continue  # the first write to this table never finished
                 check_table(table, verify_values=True)
-                table_record = store.read_record(table)
                 saved_table = SavedTable(
                     author=author,
                     asset=asset,
                     lance_version=tables.lance_version(asset, author) or 0,
-                    data_version=store.compute_data_version(table_record, table.types),
-                    rows=table_record.row_count,
+                    data_version=store.read_data_version(table),
+                    rows=table.dataset.count_rows(),
                 )
                 for name in files.list_files(saved_table.folder):
                     copy = scratch / "file"  # tables may be in a bucket

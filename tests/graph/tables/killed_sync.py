@@ -19,14 +19,19 @@ from tests.graph.tables.words import build_posts
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
-# Rows are keyed by their word, so a word that moves from one post to another changes its owner.
-SCHEMA: dict[str, pl.DataType] = {"word": pl.String(), "post": pl.String()}
+SCHEMA: dict[str, pl.DataType] = {
+    "word_id": pl.String(),
+    "word": pl.String(),
+    "post": pl.String(),
+}
 
 
 def split_words(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the words of each post; no word is in two posts."""
+    """Return the words of each post, keyed by post and word."""
     split = rows.filter(pl.col("text") != "").with_columns(pl.col("text").str.split(" "))
-    return split.explode("text").select(pl.col("text").alias("word"), "post")
+    return split.explode("text").select(
+        pl.format("{}#{}", "post", "text").alias("word_id"), pl.col("text").alias("word"), "post"
+    )
 
 
 def sync(
@@ -43,7 +48,7 @@ def sync(
         function=split_words,
         version=version,
         schema=SCHEMA,
-        row_key="word",
+        row_key="word_id",
         batch_rows=1,
     )
 

@@ -49,7 +49,7 @@ def test_only_edited_posts_are_written(
     tables: Tables, texts: dict[str, str], scans: list[set[str]]
 ) -> None:
     assert sync_posts(tables, texts).computed_count == 0
-    assert scans == [{"_input_key", "_input_hash", "_version"}]
+    assert scans == [{"_input_key", "_input_hash", "_version"}, {"_row_hash", "_version"}]
     edited = texts | {f"p{number:04}": "edited " * 300 for number in range(0, 1000, 100)}
     report = sync_posts(tables, edited)
     assert (report.computed_count, report.written_count) == (10, 10)

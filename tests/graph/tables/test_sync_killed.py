@@ -18,7 +18,7 @@ BEFORE = {"a": "one two", "b": "three four", "c": "", "d": "five", "e": "six sev
 AFTER = {"a": "uno four", "b": "seven", "c": "three", "d": "", "e": "six", "g": "eight nine"}
 
 
-def read_rows(folder: Path) -> list[tuple[str, str]]:
+def read_rows(folder: Path) -> list[tuple[str, str, str]]:
     state = State.open(f"sqlite:///{folder}/state.sqlite")
     return Tables(str(folder / "tables"), state=state).read("words", "mara").rows()
 

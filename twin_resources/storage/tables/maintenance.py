@@ -9,22 +9,19 @@ their fragment and removes every version that references the old file.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from twin_resources.storage.tables.hashing import MODULUS, hash_rows, sum_hashes
+from twin_resources.storage.tables.hashing import hash_rows
 from twin_resources.storage.tables.store import (
     BOOKKEEPING_COLUMNS,
-    CommitRecord,
     StoredTable,
     checkout_version,
-    commit_without_rows,
     delete_rows,
     merge_rows,
     quote_literal,
     read_columns,
-    read_record,
     to_arrow,
 )
 
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from twin_resources.storage.state.lease import Lease
-    from twin_resources.storage.tables.sync import SyncProgress
 
 # A day of small edits creates tens of fragments, and every later scan opens one file per fragment.
 MAX_SMALL_FRAGMENTS = 64
@@ -77,28 +73,23 @@ class DeletedRows:
     bytes_removed: int
 
 
-def compact_fragments(progress: SyncProgress, lease: Lease) -> None:
+def compact_fragments(table: StoredTable, lease: Lease) -> tuple[StoredTable, int]:
     """Merge small fragments if there are many, and then drop untagged versions older than 14 days.
 
-    This updates the table, its record and the number of written bytes of a finished sync.
+    Returns:
+        The table afterwards, and the bytes written.
     """
-    table = progress.table
     fragments = table.dataset.get_fragments()
-    if sum(item.physical_rows < ROWS_PER_FRAGMENT for item in fragments) > MAX_SMALL_FRAGMENTS:
-        record = read_record(table)
-        lease.check()
-        existing_files = _file_sizes(table)
-        table.dataset.optimize.compact_files(target_rows_per_fragment=ROWS_PER_FRAGMENT)
-        table, record_bytes = commit_without_rows(
-            open_newest_version(table), replace(record, exact=True)
-        )
-        progress.bytes_written += record_bytes + sum(
-            size for path, size in _file_sizes(table).items() if path not in existing_files
-        )
-        table.dataset.cleanup_old_versions(KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False)
-        progress.table = table
-    # A writer without the lease may have committed in between; read the record again.
-    progress.record = read_record(progress.table)
+    if sum(item.physical_rows < ROWS_PER_FRAGMENT for item in fragments) <= MAX_SMALL_FRAGMENTS:
+        return table, 0
+    lease.check()
+    # The dataset's counters miss the writes of a compaction, so file sizes are added up.
+    existing_files = _file_sizes(table)
+    table.dataset.optimize.compact_files(target_rows_per_fragment=ROWS_PER_FRAGMENT)
+    table = open_newest_version(table)
+    table.dataset.cleanup_old_versions(KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False)
+    new_sizes = (size for path, size in _file_sizes(table).items() if path not in existing_files)
+    return table, sum(new_sizes)
 
 
 def compact(table: StoredTable, lease: Lease) -> CompactionResult:
@@ -108,13 +99,12 @@ def compact(table: StoredTable, lease: Lease) -> CompactionResult:
     rewrite the whole table after a change of one row in a hundred. `retrieval/index.py` maintains
     the vector index, because Lance would merge its partitions into a few large ones.
     """
-    record = read_record(table)
     lease.check()
     compaction = table.dataset.optimize.compact_files(
         target_rows_per_fragment=ROWS_PER_FRAGMENT, max_source_rows=MAX_ROWS_PER_COMPACTION
     )
     if compaction.fragments_removed:
-        table, _ = commit_without_rows(open_newest_version(table), replace(record, exact=True))
+        table = open_newest_version(table)
     segment_counts = {
         index.name: len(index.segments)
         for index in table.dataset.describe_indices()
@@ -141,28 +131,20 @@ def _key_filter(table: StoredTable, keys: Sequence[str]) -> str:
     return f"`{table.row_key}` IN ({', '.join(quote_literal(key) for key in keys)})"
 
 
-def _replace_rows(
-    table: StoredTable, rows: pl.DataFrame, record: CommitRecord
-) -> tuple[StoredTable, CommitRecord]:
+def _replace_rows(table: StoredTable, rows: pl.DataFrame) -> StoredTable:
     """Replace the values of stored rows; their keys and input keys do not change."""
-    key, hash_column = table.row_key, "_row_hash"
+    key = table.row_key
+    bookkeeping = [name for name in BOOKKEEPING_COLUMNS if name != "_row_hash"]
     stored_rows = read_columns(
-        table, [key, *BOOKKEEPING_COLUMNS], where=_key_filter(table, rows[key].to_list())
+        table, [key, *bookkeeping], where=_key_filter(table, rows[key].to_list())
     )
     rows = rows.select(table.columns)
-    changed_rows = rows.with_columns(hash_rows(rows).alias(hash_column)).join(
-        stored_rows.drop(hash_column), on=key, validate="1:1"
-    )
-    difference = sum_hashes(changed_rows[hash_column]) - sum_hashes(stored_rows[hash_column])
-    record = replace(record, row_sum=(record.row_sum + difference) % MODULUS)
+    changed_rows = rows.with_columns(hash_rows(rows)).join(stored_rows, on=key, validate="1:1")
     schema = table.dataset.schema
-    arrow_rows = to_arrow(changed_rows.select(schema.names), schema)
-    table, _ = merge_rows(table, arrow_rows, delete=(), record=record)
-    return table, record
+    return merge_rows(table, to_arrow(changed_rows.select(schema.names), schema), delete=())[0]
 
 
 def _file_sizes(table: StoredTable) -> dict[str, int]:
-    # The dataset's counters miss the writes of a compaction, so the caller adds up file sizes.
     files = [file for fragment in table.dataset.get_fragments() for file in fragment.metadata.files]
     return {file.path: file.file_size_bytes or 0 for file in files}
 
@@ -198,19 +180,13 @@ def forget(
         updates: rows (user columns) to keep with new values; their old values are deleted too.
     """
     row_filter = _key_filter(table, keys)
-    rows = read_columns(table, [table.row_key, "_row_hash"], where=row_filter)
-    record = read_record(table)
+    deleted_keys = read_columns(table, [table.row_key], where=row_filter)[table.row_key].to_list()
     lease.check()
     if updates is not None and updates.height:
-        table, record = _replace_rows(table, updates, record)
+        table = _replace_rows(table, updates)
         row_filter += f" OR {_key_filter(table, updates[table.row_key].to_list())}"
-    if rows.height:
-        record = replace(
-            record,
-            row_sum=(record.row_sum - sum_hashes(rows["_row_hash"])) % MODULUS,
-            row_count=record.row_count - rows.height,
-        )
-        table, _ = delete_rows(table, rows[table.row_key].to_list(), record=record)
+    if deleted_keys:
+        table, _ = delete_rows(table, deleted_keys)
     table.dataset.optimize.compact_files(
         target_rows_per_fragment=ROWS_PER_FRAGMENT, materialize_deletions_threshold=0.0
     )
@@ -224,7 +200,6 @@ def forget(
             # A full text index keeps the words of deleted rows until it is rebuilt.
             table.dataset.optimize.optimize_indices(index_names=[index.name], retrain=True)
         table = open_newest_version(table)
-    table, _ = commit_without_rows(table, replace(record, exact=True))
     removed_tags = tuple(
         tag
         for tag, tag_fields in table.dataset.tags.list().items()
@@ -236,4 +211,4 @@ def forget(
     cleanup = table.dataset.cleanup_old_versions(
         timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
     )
-    return DeletedRows(rows.height, removed_tags, cleanup.bytes_removed)
+    return DeletedRows(len(deleted_keys), removed_tags, cleanup.bytes_removed)

@@ -1,9 +1,6 @@
-"""Open, create and commit one Lance dataset as a keyed table, and record its data version.
+"""Open, create and commit one Lance dataset as a keyed table, and compute its data version.
 
-Scope: Lance calls, Arrow types, the properties stored in a commit.
-Out of scope: deciding which rows to write (`sync.py`), leases (`state/lease.py`).
-Method: Lance transactions (https://lance.org/format/table/transaction/). A commit is one manifest.
-Its transaction contains custom properties, so rows and data version change together or not at all.
+A commit is one manifest (https://lance.org/format/table/transaction/).
 """
 
 from __future__ import annotations
@@ -41,31 +38,11 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1  # increase it when bookkeeping columns or properties change meaning
 BOOKKEEPING_COLUMNS = ("_input_key", "_input_hash", "_version", "_row_hash")
 
-# These commits change no rows, so the record of the data version stays valid across them.
-_ROW_PRESERVING_OPERATIONS = {"CreateIndex", "UpdateConfig"}
-_MAX_COMMITS_TO_SEARCH = 32
 _SESSION_BYTES = 64 << 20  # limit for manifests, and for indexes
 
 
 class TableNotFoundError(TwinError):
     """The table does not exist. The message names the asset to materialize."""
-
-
-@dataclass(frozen=True)
-class CommitRecord:
-    """The row count and the parts of the data version that a commit records.
-
-    Attributes:
-        row_sum: the sum of the row hashes modulo 2^256.
-        row_count: the number of rows.
-        function_version: the function version after a complete sync, or None during one.
-        exact: False if the record was computed from the rows because a commit had no record.
-    """
-
-    row_sum: int
-    row_count: int
-    function_version: str | None
-    exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -265,12 +242,7 @@ def create_table(uri: str, schema: pa.Schema) -> StoredTable:
 
     if "://" not in uri:
         Path(uri).parent.mkdir(parents=True, exist_ok=True)
-    dataset = lance.write_dataset(
-        schema.empty_table(),
-        uri,
-        mode="create",
-        transaction_properties=_build_properties(CommitRecord(0, 0, None), base_version=0),
-    )
+    dataset = lance.write_dataset(schema.empty_table(), uri, mode="create")
     return _read_stored_table(dataset, uri)
 
 
@@ -329,7 +301,7 @@ def scan_batches(
 
 
 def merge_rows(
-    table: StoredTable, rows: pa.Table, *, delete: Sequence[str], record: CommitRecord
+    table: StoredTable, rows: pa.Table, *, delete: Sequence[str]
 ) -> tuple[StoredTable, int]:
     """Upsert rows by `row_key` and delete the rows with keys in `delete`, in one commit.
 
@@ -337,26 +309,24 @@ def merge_rows(
         The table after the commit, and the bytes written.
     """
     if rows.num_rows == 0:
-        return delete_rows(table, delete, record=record)
+        return delete_rows(table, delete)
     builder = table.dataset.merge_insert(table.row_key)
     builder = builder.when_matched_update_all().when_not_matched_insert_all()
     if delete:
         key_list = ", ".join(quote_literal(key) for key in delete)
         builder = builder.when_not_matched_by_source_delete(f"`{table.row_key}` IN ({key_list})")
     transaction, _ = builder.execute_uncommitted(rows)
-    return _commit(table, transaction, record)
+    return _commit(table, transaction)
 
 
-def delete_rows(
-    table: StoredTable, keys: Sequence[str], *, record: CommitRecord
-) -> tuple[StoredTable, int]:
+def delete_rows(table: StoredTable, keys: Sequence[str]) -> tuple[StoredTable, int]:
     """Delete rows by `row_key` in one commit; return the new version and the bytes written."""
     import pyarrow as pa
 
     builder = table.dataset.merge_insert(table.row_key).when_matched_delete()
     key_table = pa.table({table.row_key: pa.array(keys, pa.string())})
     transaction, _ = builder.execute_uncommitted(key_table)
-    return _commit(table, transaction, record)
+    return _commit(table, transaction)
 
 
 def stage_rows(table: StoredTable, rows: pa.Table) -> list[Any]:
@@ -367,7 +337,7 @@ def stage_rows(table: StoredTable, rows: pa.Table) -> list[Any]:
 
 
 def replace_all_rows(
-    table: StoredTable, schema: pa.Schema, fragments: list[Any], *, record: CommitRecord
+    table: StoredTable, schema: pa.Schema, fragments: list[Any]
 ) -> tuple[StoredTable, int]:
     """Replace all rows with staged files of a new schema; return the table and bytes written.
 
@@ -377,82 +347,35 @@ def replace_all_rows(
     from lance.dataset import Transaction
 
     operation = LanceOperation.Overwrite(schema, fragments)
-    new_table, written_bytes = _commit(table, Transaction(table.dataset.version, operation), record)
+    new_table, written_bytes = _commit(table, Transaction(table.dataset.version, operation))
     return _read_stored_table(new_table.dataset, table.uri), written_bytes
 
 
-def commit_without_rows(table: StoredTable, record: CommitRecord) -> tuple[StoredTable, int]:
-    """Commit a record without writing rows; return the new version and the bytes written."""
+def commit_without_rows(table: StoredTable) -> StoredTable:
+    """Return the table at a new version with the same rows."""
     from lance import LanceOperation
     from lance.dataset import Transaction
 
-    properties: dict[str, str | None] = {"twin.version": record.function_version}
-    changes = LanceOperation.UpdateMap(properties, replace=False)
+    changes = LanceOperation.UpdateMap({"twin.on": str(table.dataset.version)}, replace=False)
     operation = LanceOperation.UpdateConfig(config_updates=changes)
-    return _commit(table, Transaction(table.dataset.version, operation), record)
+    return _commit(table, Transaction(table.dataset.version, operation))[0]
 
 
-def _commit(table: StoredTable, transaction: Any, record: CommitRecord) -> tuple[StoredTable, int]:
+def _commit(table: StoredTable, transaction: Any) -> tuple[StoredTable, int]:
     from lance import LanceDataset
 
-    transaction.transaction_properties = _build_properties(
-        record, base_version=table.dataset.version
-    )
     dataset = LanceDataset.commit(table.dataset, transaction, max_retries=0)
     written_bytes = table.dataset.io_stats_incremental().written_bytes
     return StoredTable(dataset, table.uri, table.row_key, table.types), written_bytes
 
 
-def _build_properties(record: CommitRecord, *, base_version: int) -> dict[str, str]:
-    return {
-        "twin.row_sum": f"{record.row_sum:064x}",
-        "twin.rows": str(record.row_count),
-        "twin.version": json.dumps(record.function_version),
-        # Lance may commit on top of another writer's version, which this record does not describe.
-        "twin.on": str(base_version),
-    }
-
-
-def read_record(table: StoredTable) -> CommitRecord:
-    """Return the record of the newest commit that changed rows, or compute it from the rows."""
-    version = table.dataset.version
-    for step in range(_MAX_COMMITS_TO_SEARCH):
-        candidate_version = version - step
-        if candidate_version < 1:
-            break
-        try:
-            transaction = table.dataset.read_transaction(candidate_version)
-        except (TypeError, ValueError, OSError):
-            # Lance 14 cannot decode a compaction that remapped an index (TypeError). A removed
-            # version has no transaction. If the rows are unreadable too, computing the record from
-            # them raises the error.
-            break
-        properties = transaction.transaction_properties or {}
-        if "twin.row_sum" in properties:
-            if int(properties["twin.on"]) != candidate_version - 1:
-                break
-            return CommitRecord(
-                row_sum=int(properties["twin.row_sum"], 16),
-                row_count=int(properties["twin.rows"]),
-                function_version=json.loads(properties["twin.version"]),
-            )
-        if type(transaction.operation).__name__ not in _ROW_PRESERVING_OPERATIONS:
-            break
-    return _compute_record(table)
-
-
-def _compute_record(table: StoredTable) -> CommitRecord:
-    frame = read_columns(table, ["_row_hash", "_version"])
-    versions = frame["_version"].unique().to_list()
-    version = versions[0] if len(versions) == 1 else None
-    return CommitRecord(sum_hashes(frame["_row_hash"]), frame.height, version, exact=False)
-
-
-def compute_data_version(record: CommitRecord, types: Mapping[str, str]) -> str:
-    """Return the data version. An unfinished sync never has the version of a finished one."""
-    version = record.function_version
-    text = "unfinished" if version is None else f"version {version}"
-    return data_version(record.row_sum, types=types, version=text)
+def read_data_version(table: StoredTable) -> str:
+    """Return the data version of the stored rows: their hashes, schema and function versions."""
+    rows = read_columns(table, ["_row_hash", "_version"])
+    versions = sorted(rows["_version"].unique().to_list())
+    return data_version(
+        sum_hashes(rows["_row_hash"]), types=table.types, version=" / ".join(versions)
+    )
 
 
 def quote_literal(text: str) -> str:

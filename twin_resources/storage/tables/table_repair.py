@@ -7,7 +7,7 @@ manifests of damaged versions are deleted, because an erasure must be able to de
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ from twin_resources.storage.tables.store import (
     commit_without_rows,
     open_table,
     open_version,
-    read_record,
 )
 from twin_resources.storage.tables.sync import delete_empty_inputs, read_empty_inputs
 from twin_resources.storage.tables.table_integrity import check_table, find_damaged_indexes
@@ -74,7 +73,7 @@ def plan_repair(uri: str) -> TableRepair | None:
         if not indexes:
             return None
         problem = f"{uri} has damaged indexes: {', '.join(indexes)}"
-        version, row_count = table.dataset.version, read_record(table).row_count
+        version, row_count = table.dataset.version, table.dataset.count_rows()
         return TableRepair(uri, problem, version, row_count, damaged_indexes=indexes)
     except DamagedError as error:
         problem = error.found
@@ -87,7 +86,7 @@ def plan_repair(uri: str) -> TableRepair | None:
             continue
         tags = table.dataset.tags.list()
         lost_tags = tuple(sorted(name for name in tags if tags[name]["version"] > version))
-        row_count = read_record(table).row_count
+        row_count = table.dataset.count_rows()
         return TableRepair(uri, problem, version, row_count, lost_version_count, lost_tags)
     return TableRepair(uri, problem, lost_version_count=len(manifests))
 
@@ -106,7 +105,6 @@ def repair_table(plan: TableRepair, lease: Lease, *, state: State) -> None:
         _delete(plan.uri)
         return
     table = open_version(plan.uri, plan.restore_version)
-    record = replace(read_record(table), exact=True)
     for tag in plan.lost_tags:
         table.dataset.tags.delete(tag)
     manifests = _list_manifests(plan.uri)
@@ -116,7 +114,7 @@ def repair_table(plan: TableRepair, lease: Lease, *, state: State) -> None:
     table = open_version(plan.uri, plan.restore_version)
     # A version number is never reused for other rows, because readers cache rows by this number.
     while table.dataset.version <= max(manifests):
-        table, _ = commit_without_rows(table, record)
+        table = commit_without_rows(table)
     for name in find_damaged_indexes(table):
         table.dataset.drop_index(name)
     check_table(table, verify_values=True)

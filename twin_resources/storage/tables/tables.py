@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -61,8 +60,8 @@ class SyncResult:
         return cls(
             asset,
             author,
-            data_version=store.compute_data_version(progress.record, progress.table.types),
-            row_count=progress.record.row_count,
+            data_version=store.read_data_version(progress.table),
+            row_count=progress.table.dataset.count_rows(),
             computed_count=progress.computed_count,
             written_count=progress.written_count,
             deleted_count=progress.deleted_count,
@@ -171,12 +170,16 @@ class Tables:
                 empty_inputs=empty_inputs.clear() if needs_rebuild else empty_inputs,
                 version=version,
             )
-            write_changes = (
-                partial(sync.rebuild, schema=arrow_schema) if needs_rebuild else sync.apply_changes
+            progress = sync.apply_changes(
+                task,
+                changes,
+                table,
+                empty_inputs=empty_inputs,
+                lease=lease,
+                new_schema=arrow_schema if needs_rebuild else None,
             )
-            progress = write_changes(task, changes, table, empty_inputs=empty_inputs, lease=lease)
             if progress.bytes_written:
-                maintenance.compact_fragments(progress, lease)
+                progress.add_commit(maintenance.compact_fragments(progress.table, lease))
         return SyncResult.from_progress(target_asset, author, progress)
 
     def read(
@@ -258,13 +261,9 @@ class Tables:
         return self._find(asset, author) is not None
 
     def data_version(self, asset: str, author: str) -> str | None:
-        """Return the data version, usually without reading rows, or None if no table exists."""
+        """Return the data version, or None if no table exists."""
         table = self._find(asset, author)
-        return (
-            None
-            if table is None
-            else store.compute_data_version(store.read_record(table), table.types)
-        )
+        return None if table is None else store.read_data_version(table)
 
     def lance_version(self, asset: str, author: str) -> int | None:
         """Return the newest Lance version, or None if no table exists."""
