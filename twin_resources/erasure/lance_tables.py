@@ -28,7 +28,7 @@ from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.object_versions import LocalFolder, VersionedBucket, open_storage
 from twin_resources.models.retrieval.index import maintain_vector_index
 from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE as PASSAGES
-from twin_resources.quality.judges.panel import STORED_TABLES
+from twin_resources.quality.judges.stored_results import JUDGES_TABLE
 from twin_resources.storage.tables import store
 from twin_resources.storage.tables.newest_versions import forget_written_tables, lease_name
 from twin_resources.storage.tables.store import StoredTable
@@ -49,7 +49,7 @@ DERIVATION_COLUMNS = (
 )
 # These columns are lists of links to other rows. The entry is removed, and the row stays.
 LINK_COLUMNS = ("copies",)
-DERIVED_FROM_ALL_ROWS = STORED_TABLES
+DERIVED_FROM_ALL_ROWS = (JUDGES_TABLE,)
 _BATCH_ROWS = 2_000
 _KEYS_PER_DELETION = 5_000
 # These columns contain the author's own words. Questions are excluded, because they use templates

@@ -12,7 +12,7 @@ from tests.recipes import import_recipe
 from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.judging.calibrated_judges import calibrate_judges
 from twin_assets.evaluation.judging.judge_material import build_topic_material
-from twin_resources.quality.judges import panel
+from twin_resources.quality.judges import panel, stored_results
 from twin_resources.quality.judges.judge import JudgedAnswer, judge_id
 from twin_resources.quality.judges.judge_kind import (
     JudgeDependencies,
@@ -65,7 +65,9 @@ def test_a_trial_uses_the_judges_that_the_gate_calibrated(
     material: JudgeMaterial, tables: Tables
 ) -> None:
     gate_judges = calibrate_judges(material, tables, WORDS)
-    versions = [tables.lance_version(name, AUTHOR) for name in panel.STORED_TABLES[:2]]
+    kinds = ("topic_calibration", "voice_calibration", "voice_of_people_calibration")
+    documents = [stored_results.read_documents(tables, kind, author=AUTHOR) for kind in kinds]
+    assert all(documents)
 
     trial_panel = assemble_panel(material, JudgeDependencies(tables, embed, "words"))
 
@@ -75,7 +77,9 @@ def test_a_trial_uses_the_judges_that_the_gate_calibrated(
     assert [judge_id(member.judge) for member in trial_panel.members[:2]] == [
         judge_id(judge) for judge in (gate_judges.topic, gate_judges.voice)
     ]
-    assert [tables.lance_version(name, AUTHOR) for name in panel.STORED_TABLES[:2]] == versions
+    assert documents == [
+        stored_results.read_documents(tables, kind, author=AUTHOR) for kind in kinds
+    ]
 
 
 def test_without_a_deciding_judge_the_reason_is_reported_and_no_trial_starts(

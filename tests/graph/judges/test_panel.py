@@ -24,11 +24,10 @@ from twin_resources.quality.judges.panel import (
     probe_differences,
     select_deciding_claims,
 )
-from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
+from twin_resources.quality.judges.stored_results import JUDGES_TABLE
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.quality.judges.texts import WriterSample, bundled_writers, split_for_probes
-from twin_resources.quality.judges.topic import TOPIC_TABLE
-from twin_resources.quality.judges.voice import VOICE_TABLE, load_or_calibrate_voice
+from twin_resources.quality.judges.voice import load_or_calibrate_voice
 from twin_resources.statistics import judge_certification
 from twin_resources.storage.tables.tables import Tables
 
@@ -84,8 +83,7 @@ def test_each_built_in_judge_is_certified_once_for_its_claim(
     assert certificate_by_claim["voice"].bounds["another_author"] >= 0.3
     assert "only one or two" in assembled.notes[0]
 
-    names = (TOPIC_TABLE, VOICE_TABLE, CERTIFICATE_TABLE)
-    versions = [tables.lance_version(name, AUTHOR) for name in names]
+    version = tables.lance_version(JUDGES_TABLE, AUTHOR)
     reordered = JudgeMaterial(
         author=AUTHOR,
         pairs=[*material.pairs[5:], *material.pairs[:5]],  # as after another import
@@ -97,7 +95,7 @@ def test_each_built_in_judge_is_certified_once_for_its_claim(
     assert [judge_id(member.judge) for member in repeated.members] == [
         judge_id(member.judge) for member in assembled.members
     ], "a judge changed, which requires a new baseline"
-    assert [tables.lance_version(name, AUTHOR) for name in names] == versions
+    assert tables.lance_version(JUDGES_TABLE, AUTHOR) == version
 
 
 def test_a_voice_is_recalibrated_when_another_author_joins(

@@ -10,7 +10,7 @@ from tests.graph.release.releases import AUTHOR
 from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.quality.judges import pairs as shadow_pairs
-from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
+from twin_resources.quality.judges.stored_results import CERTIFICATES, JUDGES_TABLE
 from twin_resources.quality.release import trial
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -35,7 +35,7 @@ def write_certificates(tables: Tables, *, revision: str = "1") -> None:
     """Write certificates of the judges in `JUDGES`."""
     rows = [
         {
-            "name": claim,
+            "key": f"{CERTIFICATES}/{claim}",
             "inputs": revision,
             "document": json.dumps(
                 asdict(JudgeCertificate(f"{claim}@{revision}", claim, True, {}, {}, "a test"))
@@ -43,7 +43,7 @@ def write_certificates(tables: Tables, *, revision: str = "1") -> None:
         }
         for claim in JUDGES
     ]
-    store_rows(tables, CERTIFICATE_TABLE, AUTHOR, rows, key="name")
+    store_rows(tables, JUDGES_TABLE, AUTHOR, rows, key="key")
 
 
 def write_shadow_pairs(registry: Registry, tables: Tables, differences: Sequence[float]) -> str:

@@ -87,11 +87,9 @@ class JudgeKind(Generic[JudgeT]):
         role: the judge's role once certified.
         create: returns an author's judge, with a stored calibration if there is one, or None if
             the judge is not configured; raises `JudgeUnavailableError`.
-        tables: the tables that store the calibration; erasing an author's text erases them.
     """
 
     claim: str
     probe_kinds: tuple[ProbeKind, ...]
     role: JudgeRole
     create: Callable[[JudgeMaterial, JudgeDependencies], JudgeT | None]
-    tables: tuple[str, ...] = ()

@@ -45,11 +45,6 @@ PANEL_VERSION = "panel-1"
 MAX_PROMPTS = 120  # held-out prompts per certificate; 80 suffice for a gap of .3 with ε = .1
 # To add a judge, add its file and list it here.
 JUDGES: tuple[JudgeKind[Any], ...] = (TOPIC, VOICE, SUPPORT, GENERAL)
-# These tables derive from the author's text, so erasing the author's text erases them too.
-STORED_TABLES = (
-    *(name for kind in JUDGES for name in kind.tables),
-    stored_results.CERTIFICATE_TABLE,
-)
 
 
 @dataclass(frozen=True)
@@ -298,7 +293,7 @@ def _certify_judges(
 
     tasks = {member[1].claim: create_certificate_task(*member) for member in members}
     certificates = stored_results.load_or_compute(
-        tables, stored_results.CERTIFICATE_TABLE, author=author, tasks=tasks
+        tables, stored_results.CERTIFICATES, author=author, tasks=tasks
     )
     return tuple(
         PanelJudge(judge, JudgeCertificate(**certificates[kind.claim]), judge_probes)

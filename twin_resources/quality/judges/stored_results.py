@@ -1,15 +1,11 @@
 """Store documents that are computed once per author: the judges' calibrations and certificates.
 
-Scope: storing a document and reading it back.
-Out of scope: the contents of documents (`topic.py`, `voice.py`, `panel.py`).
-
-There is one table per kind of document, with one row per name: (name, hash of the inputs,
-document). Adding posts does not recompute a calibration, because a new calibration is a new judge,
-whose scores need a new baseline. A calibration is recomputed for a different method, embedder or
-base model, and while the author has few texts, each time their number doubles. It is also
-recomputed when the number of other writers in this installation doubles, because a voice score
-depends on them. Erasing a post removes the rows, which are then recomputed from the remaining
-posts.
+All are rows of one table, named by their kind and their name. Adding posts does not recompute a
+calibration, because a new calibration is a new judge, whose scores need a new baseline. It is
+recomputed for a different method, embedder or base model, and while the author has few texts, each
+time their number doubles. It is also recomputed when the number of other writers in this
+installation doubles, because a voice score depends on them. Erasing a post removes the rows, which
+are then recomputed from the remaining posts.
 """
 # pyright: strict
 
@@ -25,9 +21,11 @@ import polars as pl
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
-CERTIFICATE_TABLE = "judge_certificates"
+JUDGES_TABLE = "judge_documents"
+CERTIFICATES = "certificate"
+"""The kind of the certificates, which are named by the claim that their judge decides."""
 _SCHEMA: Mapping[str, pl.DataType] = {
-    "name": pl.String(),
+    "key": pl.String(),
     "inputs": pl.String(),
     "document": pl.String(),
 }
@@ -42,34 +40,51 @@ class JudgeTask:
 
 
 def load_or_compute(
-    tables: Tables, table: str, *, author: str, tasks: Mapping[str, JudgeTask]
+    tables: Tables, kind: str, *, author: str, tasks: Mapping[str, JudgeTask]
 ) -> dict[str, Any]:
-    """Map each name to its document, after computing and storing those that the table lacks.
+    """Map each name to its document, after computing and storing those that are not stored.
 
-    Rows with other names are deleted, so every call passes all names of a table.
+    Documents of this kind with other names are deleted, so every call passes all names of a kind.
     """
+    prefix = f"{kind}/"
 
     def compute_documents(rows: pl.DataFrame) -> pl.DataFrame:
         documents = [
-            json.dumps(tasks[name].compute(), ensure_ascii=False) for name in rows["name"].to_list()
+            json.dumps(tasks[key.removeprefix(prefix)].compute(), ensure_ascii=False)
+            for key in rows["key"].to_list()
         ]
         return rows.with_columns(pl.Series("document", documents, dtype=pl.String))
 
-    names = sorted(tasks)
-    task_columns = {"name": names, "inputs": [tasks[name].inputs_hash for name in names]}
+    task_rows = [(prefix + name, tasks[name].inputs_hash) for name in sorted(tasks)]
+    inputs = pl.DataFrame(task_rows, {"key": pl.String, "inputs": pl.String}, orient="row")
+    if tables.exists(JUDGES_TABLE, author):
+        stored = tables.read(JUDGES_TABLE, author, columns=["key", "inputs"])
+        inputs = pl.concat([stored.filter(~pl.col("key").str.starts_with(prefix)), inputs])
     tables.sync(
-        pl.DataFrame(task_columns, schema={"name": pl.String, "inputs": pl.String}),
-        table,
+        inputs,
+        JUDGES_TABLE,
         author=author,
-        key="name",
+        key="key",
         function=compute_documents,
         version="1",
         schema=_SCHEMA,
-        row_key="name",
+        row_key="key",
         batch_rows=1,  # keeps a paid result if the next one fails
     )
-    stored_rows = tables.read(table, author, columns=["name", "document"])
-    return {name: json.loads(document) for name, document in stored_rows.iter_rows()}
+    return read_documents(tables, kind, author=author)
+
+
+def read_documents(tables: Tables, kind: str, *, author: str) -> dict[str, Any]:
+    """Map the name of each stored document of a kind to it; empty if nothing is stored."""
+    if not tables.exists(JUDGES_TABLE, author):
+        return {}
+    rows = tables.read(JUDGES_TABLE, author, columns=["key", "document"])
+    prefix = f"{kind}/"
+    return {
+        key.removeprefix(prefix): json.loads(document)
+        for key, document in rows.iter_rows()
+        if key.startswith(prefix)
+    }
 
 
 def doubling_bucket(count: int) -> int:

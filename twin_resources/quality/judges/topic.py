@@ -27,7 +27,7 @@ from twin_resources.quality.judges.judge_kind import (
 from twin_resources.quality.judges.stored_results import JudgeTask, doubling_bucket, load_or_compute
 
 TOPIC_VERSION = "topic-1"
-TOPIC_TABLE = "topic_calibration"
+_CALIBRATION = "topic_calibration"
 MAX_PAIRS = 200  # 5 s of embedding; with 400 pairs, both means changed by less than .01
 MIN_PAIRS = 20
 MIN_GAP = 0.1
@@ -168,11 +168,9 @@ def create_topic_judge(material: JudgeMaterial, dependencies: JudgeDependencies)
         ),
     )
     calibrations = load_or_compute(
-        dependencies.tables, TOPIC_TABLE, author=material.author, tasks={"topic": task}
+        dependencies.tables, _CALIBRATION, author=material.author, tasks={"topic": task}
     )
     return TopicJudge(TopicCalibration(**calibrations["topic"]), dependencies.embed)
 
 
-TOPIC = JudgeKind(
-    "topic", ("off_topic", "shuffled"), "decides with others", create_topic_judge, (TOPIC_TABLE,)
-)
+TOPIC = JudgeKind("topic", ("off_topic", "shuffled"), "decides with others", create_topic_judge)

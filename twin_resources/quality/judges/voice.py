@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 VOICE_VERSION = "voice-2"
-VOICE_TABLE = "voice_calibration"
-PEOPLE_VOICE_TABLE = "voice_of_people_calibration"  # trained against people only
+CALIBRATION = "voice_calibration"
+PEOPLE_CALIBRATION = "voice_of_people_calibration"  # trained against people only
 BASE_MODEL = "base model"
 MIN_TEXTS = 40  # windows per side
 MAX_TEXTS = 600  # windows per source
@@ -184,14 +184,14 @@ def load_or_calibrate_voice(
     other_texts: Sequence[WriterSample],
     *,
     base_revision: str,
-    table: str = VOICE_TABLE,
+    kind: str = CALIBRATION,
 ) -> VoiceCalibration:
     """Return the author's voice score, training it against other texts if none is stored.
 
     Args:
         base_revision: the revision of the base model whose answers are among the other texts; empty
             if people wrote all other texts.
-        table: the table that stores the score, one per kind of other texts.
+        kind: under which the score is stored, one per kind of other texts.
 
     Raises:
         JudgeUnavailableError: as in `calibrate_voice`.
@@ -204,7 +204,7 @@ def load_or_calibrate_voice(
         doubling_bucket(people_count + 1),
     )
     task = JudgeTask(inputs_hash, lambda: asdict(calibrate_voice(author_texts, other_texts)))
-    calibration = load_or_compute(tables, table, author=author, tasks={"voice": task})["voice"]
+    calibration = load_or_compute(tables, kind, author=author, tasks={"voice": task})["voice"]
     return VoiceCalibration(
         **(
             calibration
@@ -247,7 +247,7 @@ def create_people_only_voice_judge(
             _author_texts(material),
             material.other_texts.training,
             base_revision="",
-            table=PEOPLE_VOICE_TABLE,
+            kind=PEOPLE_CALIBRATION,
         )
     except JudgeUnavailableError:
         return None  # only a second opinion: `create_voice_judge` reports the error
@@ -278,5 +278,4 @@ VOICE = JudgeKind(
     ("another_author",),
     "decides with others",
     create_voice_judge,
-    (VOICE_TABLE, PEOPLE_VOICE_TABLE),
 )

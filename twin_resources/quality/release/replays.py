@@ -8,14 +8,12 @@ the table's columns (`judges/pairs.py`).
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twin_resources.quality.judges import pairs as shadow_pairs
 from twin_resources.quality.judges.panel import select_deciding_claims, vetoing_claims
-from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
+from twin_resources.quality.judges.stored_results import CERTIFICATES, read_documents
 from twin_resources.quality.release.trial import (
     TrialTerms,
     is_ungated,
@@ -55,15 +53,12 @@ class Replays:
 
 def read_certified_judges(tables: Tables, author: str) -> dict[str, str]:
     """Map each claim that has a certified judge to that judge (`name@revision`)."""
-    if not tables.exists(CERTIFICATE_TABLE, author):
-        return {}
-    rows = tables.read(CERTIFICATE_TABLE, author, columns=["name", "document"])
-    judge_by_claim: dict[str, str] = {}
-    for claim, document in rows.iter_rows():
-        certificate: Mapping[str, Any] = json.loads(document)
-        if certificate["certified"]:
-            judge_by_claim[str(claim)] = str(certificate["measure"])
-    return judge_by_claim
+    certificates = read_documents(tables, CERTIFICATES, author=author)
+    return {
+        claim: str(certificate["measure"])
+        for claim, certificate in certificates.items()
+        if certificate["certified"]
+    }
 
 
 def read_replays(
