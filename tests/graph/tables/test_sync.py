@@ -74,6 +74,15 @@ def test_an_input_without_rows_is_computed_once(tables: Tables) -> None:
     assert sync_words(tables, {"c": ""}).computed_count == 1, "a deleted input was remembered"
 
 
+def test_a_sync_of_some_keys_keeps_the_rows_of_others(tables: Tables) -> None:
+    sync_words(tables, {"x/a": "one two", "x/b": ""}, key_prefix="x/")
+    sync_words(tables, {"y/a": "three"}, key_prefix="y/")
+    report = sync_words(tables, {"x/a": "one", "x/b": ""}, key_prefix="x/")
+    assert (report.computed_count, report.deleted_count, report.row_count) == (1, 1, 2)
+    assert tables.read("words", "mara")["word"].to_list() == ["one", "three"]
+    assert sync_words(tables, {"y/a": "three"}, key_prefix="y/").computed_count == 0
+
+
 def test_only_inputs_with_a_changed_column_are_computed(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     input_frames: list[pl.DataFrame] = []

@@ -52,6 +52,7 @@ def sync_words(
     batch_rows: int = 2,
     function: Callable[[pl.DataFrame], pl.DataFrame] = find_words,
     on_batch: Callable[[range, int], object] | None = None,
+    key_prefix: str = "",
 ) -> SyncResult:
     """Sync the table `words` of an author."""
     return tables.sync(
@@ -65,6 +66,7 @@ def sync_words(
         row_key="word_id",
         batch_rows=batch_rows,
         on_batch=on_batch,
+        key_prefix=key_prefix,
     )
 
 

@@ -57,9 +57,6 @@ def load_or_compute(
 
     task_rows = [(prefix + name, tasks[name].inputs_hash) for name in sorted(tasks)]
     inputs = pl.DataFrame(task_rows, {"key": pl.String, "inputs": pl.String}, orient="row")
-    if tables.exists(JUDGES_TABLE, author):
-        stored = tables.read(JUDGES_TABLE, author, columns=["key", "inputs"])
-        inputs = pl.concat([stored.filter(~pl.col("key").str.starts_with(prefix)), inputs])
     tables.sync(
         inputs,
         JUDGES_TABLE,
@@ -70,6 +67,7 @@ def load_or_compute(
         schema=_SCHEMA,
         row_key="key",
         batch_rows=1,  # keeps a paid result if the next one fails
+        key_prefix=prefix,
     )
     return read_documents(tables, kind, author=author)
 

@@ -82,7 +82,7 @@ def apply_changes(
     lease: Lease,
     new_schema: pa.Schema | None = None,
 ) -> SyncProgress:
-    """Delete the rows of removed inputs and compute the changed inputs, one commit a batch.
+    """Compute the changed inputs, one commit a batch, and delete the rows of removed inputs.
 
     Args:
         empty_inputs: the recorded inputs that have no rows.
@@ -97,18 +97,11 @@ def apply_changes(
         delete_empty_inputs(lease.state, table.uri, changes.removed_empty_keys)
         return progress
     staged_fragments: list[Any] = []
-    owners = read_columns(table, [task.row_key, "_input_key"])
-    if new_schema is not None:
-        owners = owners.clear()
+    owners = pl.DataFrame(schema={task.row_key: pl.String, "_input_key": pl.String})
+    if new_schema is None:
+        owners = read_columns(table, owners.columns)
+    else:
         delete_empty_inputs(lease.state, table.uri, empty_inputs["_input_key"].to_list())
-    is_removed = pl.col("_input_key").is_in(
-        pl.Series(changes.removed_keys, dtype=pl.String).implode()
-    )
-    for removed_rows in owners.filter(is_removed).iter_slices(_MAX_KEYS_PER_DELETE):
-        lease.check()
-        progress.add_commit(delete_rows(progress.table, removed_rows[task.row_key].to_list()))
-        progress.deleted_count += removed_rows.height
-    owners = owners.filter(~is_removed)
     for batch in split_batches(changes.inputs, max_rows=task.batch_rows):
         rows = _compute_rows(
             task, batch, start=progress.computed_count, total=changes.inputs.height
@@ -132,6 +125,12 @@ def apply_changes(
     if new_schema is not None:
         lease.check()
         progress.add_commit(replace_all_rows(table, new_schema, staged_fragments))
+    removed_keys = pl.Series(changes.removed_keys, dtype=pl.String)
+    removed_rows = owners.filter(pl.col("_input_key").is_in(removed_keys.implode()))
+    for rows in removed_rows.iter_slices(_MAX_KEYS_PER_DELETE):
+        lease.check()
+        progress.add_commit(delete_rows(progress.table, rows[task.row_key].to_list()))
+        progress.deleted_count += rows.height
     delete_empty_inputs(lease.state, table.uri, changes.removed_empty_keys)
     return progress
 

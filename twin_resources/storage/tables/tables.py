@@ -107,6 +107,7 @@ class Tables:
         batch_rows: int = BATCH_ROWS,
         on_batch: Callable[[range, int], object] | None = None,
         rebuild_in_one_commit: bool = False,
+        key_prefix: str = "",
     ) -> SyncResult:
         """Compute the inputs whose hash or `version` is new, and delete rows of removed inputs.
 
@@ -125,6 +126,8 @@ class Tables:
                 to compute, and the total number of inputs to compute.
             rebuild_in_one_commit: if true, a new version replaces all rows in one commit, as a new
                 schema does, so that readers never see a mixture of old and new rows.
+            key_prefix: the keys of all inputs begin with it; rows of other keys are kept,
+                unless the schema changes.
 
         Raises:
             TwinError: a key is null, or the rows do not fit.
@@ -157,8 +160,11 @@ class Tables:
             table = store.open_table(target)
             if table is None:
                 table = store.create_table(target, arrow_schema)
-            stored_rows = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
-            empty_inputs = sync.read_empty_inputs(self.state, target)
+            is_owned = pl.col("_input_key").str.starts_with(key_prefix)
+            stored_rows = store.read_columns(
+                table, ["_input_key", "_input_hash", "_version"]
+            ).filter(is_owned)
+            empty_inputs = sync.read_empty_inputs(self.state, target).filter(is_owned)
             needs_rebuild = not table.is_compatible_with(arrow_schema) or (
                 rebuild_in_one_commit
                 and stored_rows.height
