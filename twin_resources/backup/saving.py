@@ -186,7 +186,7 @@ def _save_tables(
                     asset=asset,
                     lance_version=tables.lance_version(asset, author) or 0,
                     data_version=store.read_data_version(table),
-                    rows=table.dataset.count_rows(),
+                    rows=table.row_count,
                 )
                 for name in files.list_files(saved_table.folder):
                     copy = scratch / "file"  # tables may be in a bucket

@@ -55,6 +55,11 @@ class StoredTable:
     types: Mapping[str, str]
 
     @property
+    def row_count(self) -> int:
+        """Return the number of rows."""
+        return self.dataset.count_rows()
+
+    @property
     def columns(self) -> list[str]:
         """The names of the user columns, which exclude the bookkeeping columns."""
         return [name for name in self.dataset.schema.names if name not in BOOKKEEPING_COLUMNS]

@@ -73,7 +73,7 @@ def plan_repair(uri: str) -> TableRepair | None:
         if not indexes:
             return None
         problem = f"{uri} has damaged indexes: {', '.join(indexes)}"
-        version, row_count = table.dataset.version, table.dataset.count_rows()
+        version, row_count = table.dataset.version, table.row_count
         return TableRepair(uri, problem, version, row_count, damaged_indexes=indexes)
     except DamagedError as error:
         problem = error.found
@@ -86,7 +86,7 @@ def plan_repair(uri: str) -> TableRepair | None:
             continue
         tags = table.dataset.tags.list()
         lost_tags = tuple(sorted(name for name in tags if tags[name]["version"] > version))
-        row_count = table.dataset.count_rows()
+        row_count = table.row_count
         return TableRepair(uri, problem, version, row_count, lost_version_count, lost_tags)
     return TableRepair(uri, problem, lost_version_count=len(manifests))
 

@@ -61,7 +61,7 @@ class SyncResult:
             asset,
             author,
             data_version=store.read_data_version(progress.table),
-            row_count=progress.table.dataset.count_rows(),
+            row_count=progress.table.row_count,
             computed_count=progress.computed_count,
             written_count=progress.written_count,
             deleted_count=progress.deleted_count,
