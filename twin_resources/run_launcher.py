@@ -17,6 +17,21 @@ from dagster._serdes import deserialize_value
 class LocalRunLauncher(DefaultRunLauncher):
     """Dagster's launcher, with a health check for its daemon's run monitoring."""
 
+    def terminate(self, run_id: str) -> bool:
+        """End a run; return False if it has no process any more.
+
+        Nobody listens at the address of a server that was killed, and its runs ended with it.
+
+        Raises:
+            DagsterUserCodeUnreachableError: the server does not respond in time; it may be busy.
+        """
+        try:
+            return super().terminate(run_id)
+        except DagsterUserCodeUnreachableError as error:
+            if not str(error).endswith("UNAVAILABLE"):  # gRPC's code, the last word of the message
+                raise
+            return False
+
     @property
     def supports_check_run_worker_health(self) -> bool:
         """Run monitoring asks about each run that has started."""

@@ -25,6 +25,7 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.scheduler.instigation import TickData
 from dagster._serdes import deserialize_value
 
@@ -205,9 +206,17 @@ class DagsterRecords:
         # Set the tag first, because programs that wait for the run read it.
         self.dagster.add_run_tags(run.run_id, {ENDED_BY_TAG: ERASURE_TAG_VALUE})
         # A queued run has no worker, and a worker that has died cannot be terminated.
-        if run.status == DagsterRunStatus.QUEUED or not self.dagster.run_launcher.terminate(
-            run.run_id
-        ):
+        is_alive = run.status != DagsterRunStatus.QUEUED
+        if is_alive:
+            try:
+                is_alive = self.dagster.run_launcher.terminate(run.run_id)
+            except DagsterUserCodeUnreachableError as error:
+                raise TwinError(
+                    f"end the run {run.run_id[:8]} of {run.job_name}",
+                    found=f"Dagster's code server does not respond ({error})",
+                    next_step="run `twin forget` again in a minute",
+                ) from error
+        if not is_alive:
             self.dagster.report_run_canceled(run)
 
     def _is_finished(self, run_id: str) -> bool:

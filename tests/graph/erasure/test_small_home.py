@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,13 +13,16 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.instigation_logger import InstigationLogger
 from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
 from dagster._core.scheduler.instigation import TickData, TickStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._core.test_utils import create_run_for_test
+from dagster._grpc.client import DagsterGrpcClient
 
 from tests.erasure_targets import author_target, post_target
 from tests.graph.erasure.spans import encode_spans, make_span, make_vote
@@ -45,14 +49,22 @@ STARTED = dg.DagsterRunStatus.STARTED
 def dagster(home: Settings) -> Iterator[dg.DagsterInstance]:
     folder = home.home / "dagster"
     folder.mkdir()
-    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    (folder / "dagster.yaml").write_text(
+        "telemetry: {enabled: false}\n"
+        "run_launcher: {module: twin_resources.run_launcher, class: LocalRunLauncher}\n"
+    )
     with dg.DagsterInstance.from_config(str(folder)) as instance:
         instance.add_dynamic_partitions("authors", ["ada", "bea"])
         yield instance
 
 
-def create_run(dagster: dg.DagsterInstance, author: str, **options: object) -> str:
+def create_run(
+    dagster: dg.DagsterInstance, author: str, *, socket: Path | None = None, **options: object
+) -> str:
+    """Create a run, executed by the code server at a socket if one is given."""
     tags = {PARTITION: author}
+    if socket is not None:
+        tags[GRPC_INFO_TAG] = json.dumps({"host": "localhost", "socket": str(socket)})
     return create_run_for_test(dagster, job_name="import_posts", tags=tags, **options).run_id  # type: ignore[arg-type]
 
 
@@ -151,6 +163,27 @@ def test_only_active_runs_of_the_author_are_ended(
         finished_run: dg.DagsterRunStatus.SUCCESS,
     }
     assert records.end_active_runs(ERASED_POST) == 0
+
+
+def test_a_run_whose_code_server_was_killed_is_ended_and_a_busy_servers_is_an_error(
+    home: Settings,
+    dagster: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records = DagsterRecords(Installation.for_settings(home), dagster)
+    killed_run = create_run(dagster, "ada", status=STARTED, socket=tmp_path / "nobody.sock")
+    assert records.end_active_runs(ERASED_POST) == 1
+    assert [run.status for run in dagster.get_runs()] == [dg.DagsterRunStatus.CANCELED], killed_run
+
+    def time_out(*_: object) -> None:
+        raise DagsterUserCodeUnreachableError("timed out due to taking longer than 60 seconds")
+
+    create_run(dagster, "ada", status=STARTED, socket=tmp_path / "busy.sock")
+    monkeypatch.setattr(DagsterGrpcClient, "cancel_execution", time_out)
+    with pytest.raises(TwinError, match="code server does not respond") as caught:
+        records.end_active_runs(ERASED_POST)
+    assert caught.value.next_step == "run `twin forget` again in a minute"
 
 
 def test_a_run_that_does_not_end_is_an_error(
