@@ -38,7 +38,7 @@ from tests.bench.reader_questions.question_files import BUNDLED, read_asked_ques
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_assets.evaluation.answer_model_prose import AskedQuestion, prepare_questions
 from twin_assets.evaluation.measures.sentence_faithfulness import calibrate
-from twin_resources.authors import FREQUENCY_PENALTY, Author
+from twin_resources.authors import Author
 from twin_resources.gateway.exchange.stop_criteria import ProseTruncator
 from twin_resources.gateway.exchange.supported_prose import SupportedSentenceFilter
 from twin_resources.gateway.passage_finder import PassageFinder
@@ -47,7 +47,8 @@ from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.models.serving.served_model import PromptQueue
-from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.models.serving.template_sampling import frequency_penalty, reply_ban
+from twin_resources.prompt.templates import ANSWER_MODEL_TEMPLATE, DEFAULT_TEMPLATE, Template
 from twin_resources.quality.judges.judge import cache_embeddings
 from twin_resources.quality.judges.sentence_support import SentenceSupport
 from twin_resources.registry.moves import ModelVersion
@@ -126,13 +127,15 @@ def ask(
     files: tuple[Path, Path | None],
     asked: Sequence[AskedQuestion],
     author: Author,
+    template: Template,
 ) -> list[tuple[str, float]]:
     """Return what the gateway would show of a model's answers, unchecked, and their seconds."""
     queue = PromptQueue(
         [item.prompt for item in asked],
         max_tokens=[author.max_tokens],
-        frequency_penalty=FREQUENCY_PENALTY,
+        frequency_penalty=frequency_penalty(template.hash),
         texts_only=True,
+        sampling=lambda server: reply_ban(template.hash, server.engine),
     )
     process = ServerProcess(settings, *files, alias="bench")
     try:
@@ -147,15 +150,21 @@ def ask(
     return shown
 
 
+def create_version(template: Template) -> ModelVersion:
+    """Return a version that answers with a template."""
+    return ModelVersion(
+        "bench", 1, "", "stable", False, False, "", None, "", "", template.hash, "", ""
+    )
+
+
 def write_answers(options: Namespace) -> list[WrittenAnswer]:
     """Ask every writer about every author."""
     home = load_embedder_home()
     embedder = load_embedder(home, threads=1, allow_gpu=False)
     models: dict[str, str] = dict(item.split("=", 1) for item in options.model)
     homes: dict[str, str] = dict(item.split("=", 1) for item in options.tuned)
-    version = ModelVersion(
-        "bench", 1, "", "stable", False, False, "", None, "", "", DEFAULT_TEMPLATE.hash, "", ""
-    )
+    templates = dict.fromkeys(models, ANSWER_MODEL_TEMPLATE)
+    templates |= dict.fromkeys(homes, DEFAULT_TEMPLATE)
     answers: list[WrittenAnswer] = []
     slugs: Sequence[str] = options.author or BUNDLED
     files = {slug: find_files(slug, models, homes) for slug in slugs}
@@ -168,9 +177,19 @@ def write_answers(options: Namespace) -> list[WrittenAnswer]:
             questions = [(item.id, item.question) for item in own]
             questions = questions[: None if options.full else QUICK_QUESTIONS]
             with open_finder(slug, embedder) as (finder, passages):
-                asked = asyncio.run(
-                    prepare_questions(questions, author, version, settings=settings, finder=finder)
-                )
+                asked_by_template = {
+                    template: asyncio.run(
+                        prepare_questions(
+                            questions,
+                            author,
+                            create_version(template),
+                            settings=settings,
+                            finder=finder,
+                        )
+                    )
+                    for template in (DEFAULT_TEMPLATE, ANSWER_MODEL_TEMPLATE)
+                }
+                asked = asked_by_template[DEFAULT_TEMPLATE]
                 quotations = {}
                 for item in asked:
                     started = time.monotonic()
@@ -181,7 +200,8 @@ def write_answers(options: Namespace) -> list[WrittenAnswer]:
             declined = [question for _, question in questions if question not in found]
             written = {QUOTATION: [quotations[item.question] for item in asked]}
             for label, pair in files[slug].items():
-                written[label] = ask(settings, pair, asked, author)
+                template = templates[label]
+                written[label] = ask(settings, pair, asked_by_template[template], author, template)
                 print(f"{slug}: {label} has answered", flush=True)
             judge = SentenceSupport(cache_embeddings(embedder.embed), embedder=embedder.revision)
             calibration = calibrate(judge, passages)

@@ -24,13 +24,14 @@ from twin_assets.evaluation.measures.sentence_faithfulness import (
     decide_claim,
     measure_answers,
 )
-from twin_resources.authors import FREQUENCY_PENALTY, Author
+from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import PROSE_QUESTION_COUNT
 from twin_resources.errors import TwinError
 from twin_resources.gateway.exchange.stop_criteria import ProseTruncator
 from twin_resources.models.model_fit import ANSWER_S_PER_BILLION
 from twin_resources.models.serving.model_server_process import max_concurrent_servers
 from twin_resources.models.serving.served_model import PromptQueue, process_queue
+from twin_resources.models.serving.template_sampling import frequency_penalty, reply_ban
 from twin_resources.processes.progress_lines import ProgressLines
 from twin_resources.prompt.control_marks import load_home_marks
 from twin_resources.prompt.templates import Message, find_template, render
@@ -240,7 +241,7 @@ async def prepare_questions(
             template,
             author_name=author.name,
             question=question,
-            passages=found.passages,
+            passages=found.for_prompt(template),
             marks=marks,
         )
         texts = tuple(source.text for source in (*found.passages, *quotes))
@@ -266,8 +267,9 @@ def ask_questions(
     queue = PromptQueue(
         [asked.prompt for asked in questions],
         max_tokens=[author.max_tokens],
-        frequency_penalty=FREQUENCY_PENALTY,
+        frequency_penalty=frequency_penalty(version.template),
         texts_only=True,
+        sampling=lambda server: reply_ban(version.template, server.engine),
         on_answer=progress.make_step_recorder(ANSWERS_PART),
     )
     # Each server of this machine uses half of the cores; another machine's decides by itself.

@@ -31,6 +31,7 @@ from twin_resources.gateway.hooks.prefetch import PrefetchStream
 from twin_resources.gateway.hooks.trace_logger import TraceLogger
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.request_path import RequestPath
+from twin_resources.models.serving.template_sampling import reply_ban
 from twin_resources.registry.route_names import PAID
 
 # For a paid model or an older version, whose speed the stable version's window does not measure.
@@ -272,6 +273,8 @@ class Composer:
                 timeout_s = TIMEOUT_S if decision.route == "canary" else ROUTED_TIMEOUT_S
         if not record.is_fallback and record.paid_call is not None:
             paid_call, retries = record.paid_call, 0  # the provider would charge for each
+        if response_format is None and not record.chat_request.has_named_version:
+            sampling |= reply_ban(record.template, decision.engine)
         record.is_sent = True
         stream = await self.find_router().acompletion(
             model=decision.server_key,

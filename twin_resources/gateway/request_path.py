@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError, bad_request
-from twin_resources.authors import FREQUENCY_PENALTY, Author
+from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import (
     NO_VERSION_REASON,
     VOICE,
@@ -75,6 +75,7 @@ from twin_resources.models.quotes.answer_text import (
     render_closest,
     render_quotes,
 )
+from twin_resources.models.serving.template_sampling import frequency_penalty
 from twin_resources.privacy import redact
 from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks, load_home_marks
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, render
@@ -593,7 +594,7 @@ async def render_prompt(exchange: Exchange, path: RequestPath) -> Exchange:
         notes = _add(notes, message)
     sampling: dict[str, Any] = {
         "temperature": author.temperature,
-        "frequency_penalty": FREQUENCY_PENALTY,
+        "frequency_penalty": frequency_penalty(exchange.template.hash),
         "max_tokens": author.max_tokens,
         **request.sampling,
     }
@@ -657,7 +658,7 @@ def _render_in_context(
             template,
             author_name=author.name,
             question=request.question,
-            passages=exchange.retrieved_passages.passages,
+            passages=exchange.retrieved_passages.for_prompt(template),
             history=history,
             note=request.system[:MAX_NOTE_CHARACTERS] if has_note else "",
             marks=path.control_marks,

@@ -24,7 +24,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
@@ -117,8 +117,19 @@ DEFAULT_TEMPLATE = Template(
     bare_question="Question: {question}",
 )
 
+ANSWER_MODEL_TEMPLATE = replace(
+    DEFAULT_TEMPLATE,
+    id="quotations-then-question-1",
+    system=(
+        "You are {author}, and you answer readers from what you have published. Answer the "
+        "question with the sentences of the passages that answer it, in the first person, with as "
+        "few changes as you can. Add nothing. Write no headings. Do not begin with yes or no."
+    ),
+)
+"""For a model that was not trained on the author's posts; its passages are the quotations."""
+
 TEMPLATES: Mapping[str, Template] = MappingProxyType(
-    {template.hash: template for template in (DEFAULT_TEMPLATE,)}
+    {template.hash: template for template in (DEFAULT_TEMPLATE, ANSWER_MODEL_TEMPLATE)}
 )
 
 

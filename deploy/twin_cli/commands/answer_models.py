@@ -26,7 +26,7 @@ from twin_resources.models.model_fit import ANSWER_S_PER_BILLION, billions_of_pa
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.time_left import estimate_range
 from twin_resources.processes.wording import format_time_left
-from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.prompt.templates import ANSWER_MODEL_TEMPLATE
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import is_remote, parse_name, split_stored_name
 
@@ -223,7 +223,7 @@ def _register_answer_model(
         adapter_gguf=None,
         base=name,
         base_gguf=gguf,
-        template=DEFAULT_TEMPLATE.hash,
+        template=ANSWER_MODEL_TEMPLATE.hash,
         dataset_version="",
         actor=current_actor(),
         kind="answer_model",

@@ -24,7 +24,7 @@ from twin_assets.knowledge import embeddings
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.answer_forms import NOT_MEASURED_REASON, PROSE_QUESTION_COUNT
 from twin_resources.models.embedder.embedder import Embedder
-from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.prompt.templates import ANSWER_MODEL_TEMPLATE
 from twin_resources.quality.judges.texts import bundled_writers
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
@@ -119,7 +119,7 @@ def test_a_named_model_is_measured_and_the_verdict_decides_about_its_prose(
             base=f"{address}/v1#{MODEL}",
             base_gguf="",
             kind="answer_model",
-            template=DEFAULT_TEMPLATE.hash,
+            template=ANSWER_MODEL_TEMPLATE.hash,
         )
         registry.move("ada", 1, "stable", actor="command:jo", reason="named", force=True)
         assert registry.prose_release(version).why_not == NOT_MEASURED_REASON

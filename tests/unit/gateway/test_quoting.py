@@ -27,10 +27,12 @@ from twin_resources.authors.answer_forms import (
 )
 from twin_resources.authors.front_desk_settings import read_front_desk
 from twin_resources.gateway.exchange.supported_prose import NOT_JUDGED
+from twin_resources.gateway.passage_finder import RetrievedPassages
 from twin_resources.gateway.request_path import UNCHECKED, RequestPath
 from twin_resources.models.quotes.answer_text import PROSE_MARK, extract_prose
 from twin_resources.models.quotes.quoter import Quote, QuoteResult
 from twin_resources.models.retrieval.retrieval import Passage
+from twin_resources.prompt.templates import ANSWER_MODEL_TEMPLATE, DEFAULT_TEMPLATE, Template
 from twin_resources.registry.policy import AuthorPolicy, Policy
 from twin_resources.settings import Settings
 
@@ -353,3 +355,27 @@ async def test_a_fallback_needs_released_prose(home: Settings, is_released: bool
     prepared = await prepare(path)
     assert (prepared.answer_form, prepared.decision.version) == ("quote_and_voice", "v4")
     assert (prepared.exchange.fallback is not None) is is_released
+
+
+LONG = replace(SECOND, text="Oil is sparing. " * 100)
+
+
+@pytest.mark.parametrize(
+    ("template", "passages", "quotes", "expected"),
+    [
+        (DEFAULT_TEMPLATE, POSTS, (FIRST,), [post.text for post in POSTS]),
+        (ANSWER_MODEL_TEMPLATE, POSTS, (), [post.text for post in POSTS]),
+        (ANSWER_MODEL_TEMPLATE, POSTS, (FIRST, SECOND, FIRST), [FIRST.text, SECOND.text]),
+        (ANSWER_MODEL_TEMPLATE, POSTS, (LONG,), [LONG.text[:1199]]),
+        # the author has not agreed that the provider sees posts
+        (ANSWER_MODEL_TEMPLATE, (), (FIRST,), []),
+    ],
+)
+def test_a_named_model_reads_the_quotations_and_a_trained_one_the_passages(
+    template: Template,
+    passages: Sequence[Passage],
+    quotes: Sequence[Quote],
+    expected: Sequence[str],
+) -> None:
+    found = RetrievedPassages(tuple(passages), quote_result=QuoteResult(tuple(quotes)))
+    assert [item.text for item in found.for_prompt(template)] == expected

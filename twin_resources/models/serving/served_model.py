@@ -62,6 +62,7 @@ class PromptQueue:
         max_tokens: Sequence[int],
         frequency_penalty: float = 0.0,
         texts_only: bool = False,
+        sampling: Callable[[RunningServer], Mapping[str, Any]] = lambda _server: {},
         on_answer: Callable[[int], object] = lambda _answer_count: None,
     ) -> None:
         """Create a queue of all prompts.
@@ -73,6 +74,7 @@ class PromptQueue:
             frequency_penalty: penalty for the choice of tokens; it does not change their
                 log-probabilities.
             texts_only: whether to omit log-probabilities, which some servers do not report.
+            sampling: returns the sampling parameters that only some servers have.
             on_answer: callback that is called with 1 after each answer.
         """
         self.answers: dict[int, list[ServedAnswer]] = {}
@@ -82,6 +84,7 @@ class PromptQueue:
         self._max_tokens = tuple(max_tokens)
         self._frequency_penalty = frequency_penalty
         self._texts_only = texts_only
+        self._sampling = sampling
         self._on_answer = on_answer
 
     @property
@@ -149,7 +152,7 @@ class PromptQueue:
                     body = _build_request_body(
                         server, prompt, max_tokens=length, texts_only=self._texts_only
                     )
-                    body |= slot_field
+                    body |= {**slot_field, **self._sampling(server)}
                     if self._frequency_penalty:
                         body["frequency_penalty"] = self._frequency_penalty
                     answer = _request_answer(
