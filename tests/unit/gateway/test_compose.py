@@ -27,6 +27,7 @@ from twin_resources.gateway.exchange.exchange import (
     RequestRecord,
 )
 from twin_resources.gateway.routing.decision import RouteDecision
+from twin_resources.prompt.templates import ANSWER_MODEL_TEMPLATE, DEFAULT_TEMPLATE, Template
 from twin_resources.settings import Settings
 
 QUOTATION = "> One drop of oil."
@@ -72,6 +73,33 @@ async def test_a_whole_answer_is_read_as_a_stream_below_its_opening() -> None:
     assert "".join(pieces) == f"{QUOTATION}{HEADING}So."
     assert traced == [("So.", "")]
     assert router.calls[0]["stream"] is True
+
+
+@pytest.mark.parametrize(
+    ("template", "engine", "body", "is_banned"),
+    [
+        (ANSWER_MODEL_TEMPLATE, "xllamacpp 2026.10", {}, True),
+        (ANSWER_MODEL_TEMPLATE, "vllm 0.32", {}, False),  # it takes token ids, which are unknown
+        (DEFAULT_TEMPLATE, "xllamacpp 2026.10", {}, False),
+        # a program's yes or no
+        (ANSWER_MODEL_TEMPLATE, "xllamacpp 2026.10", {"model": "twin/ann@stable"}, False),
+        (
+            ANSWER_MODEL_TEMPLATE,
+            "xllamacpp 2026.10",
+            {"response_format": {"type": "json_object"}},
+            False,
+        ),
+    ],
+)
+async def test_a_named_model_may_not_begin_with_yes_or_no(
+    template: Template, engine: str, body: dict[str, Any], is_banned: bool
+) -> None:
+    record, router = create_record(**body), FakeRouter(["So."])
+    record.exchange = replace(record.exchange, template=template)
+    record.decision = replace(record.decision, engine=engine)
+    await compose(record, router)
+    banned = [word.strip() for word, _ in router.calls[0].get("logit_bias", [])]
+    assert {"Yes", "No"} <= set(banned) if is_banned else not banned
 
 
 async def test_a_fixed_answer_calls_no_model() -> None:
