@@ -241,7 +241,7 @@ async def prepare_questions(
             template,
             author_name=author.name,
             question=question,
-            passages=found.for_prompt(template),
+            passages=found.for_prompt(template, quotes),
             marks=marks,
         )
         texts = tuple(source.text for source in (*found.passages, *quotes))

@@ -32,7 +32,7 @@ from twin_resources.storage.tables.newest_versions import NewestVersions, read_n
 if TYPE_CHECKING:
     import numpy as np
 
-    from twin_resources.models.quotes.quoter import QuoteResult
+    from twin_resources.models.quotes.quoter import Quote, QuoteResult
     from twin_resources.models.retrieval.date_ranges import DateRange
     from twin_resources.models.retrieval.page_ranking import Page
     from twin_resources.models.retrieval.question_rules import QuestionRules
@@ -76,13 +76,15 @@ class RetrievedPassages:
     date_range: DateRange | None = None
     is_outside_range: bool = False
 
-    def for_prompt(self, template: Template) -> Sequence[Excerpt]:
+    def for_prompt(self, template: Template, quotes: Sequence[Quote]) -> Sequence[Excerpt]:
         """Return what a prompt of the template shows, best first.
 
         A model that was not trained on the posts chooses among whole paragraphs: the quotations,
         each with the sentences that end within `MAX_QUOTED_CHARACTERS`.
+
+        Args:
+            quotes: the quotations that the answer shows, which its trace names.
         """
-        quotes = self.quote_result.quotes if self.quote_result is not None else ()
         # Without passages, the author has not agreed to send any to the model's provider.
         if template is not ANSWER_MODEL_TEMPLATE or not quotes or not self.passages:
             return self.passages

@@ -658,7 +658,7 @@ def _render_in_context(
             template,
             author_name=author.name,
             question=request.question,
-            passages=exchange.retrieved_passages.for_prompt(template),
+            passages=exchange.retrieved_passages.for_prompt(template, exchange.quotes),
             history=history,
             note=request.system[:MAX_NOTE_CHARACTERS] if has_note else "",
             marks=path.control_marks,

@@ -377,5 +377,18 @@ def test_a_named_model_reads_the_quotations_and_a_trained_one_the_passages(
     quotes: Sequence[Quote],
     expected: Sequence[str],
 ) -> None:
-    found = RetrievedPassages(tuple(passages), quote_result=QuoteResult(tuple(quotes)))
-    assert [item.text for item in found.for_prompt(template)] == expected
+    found = RetrievedPassages(tuple(passages))
+    assert [item.text for item in found.for_prompt(template, quotes)] == expected
+
+
+@pytest.mark.parametrize(("answer", "expected"), [("auto", QUOTED_TEXT), ("voice", POSTS[0].text)])
+async def test_a_named_models_prompt_and_trace_name_the_same_posts(
+    home: Settings, answer: AnswerSetting, expected: str
+) -> None:
+    path = create_quoting_path(home, answer=answer)
+    policy = policy_with_stable(template=ANSWER_MODEL_TEMPLATE.hash)
+    change_snapshot(path, policy=policy)
+    prepared = await prepare(path)
+    prompt = prepared.exchange.messages[-1]["content"]
+    assert [text for text in (QUOTED_TEXT, POSTS[0].text) if text in prompt] == [expected]
+    assert bool(prepared.trace_metadata()["twin.quotes"]) is (expected == QUOTED_TEXT)
