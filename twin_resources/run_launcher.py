@@ -7,6 +7,8 @@ would stay "started" forever, and what waits for them would wait as long.
 
 from __future__ import annotations
 
+import socket
+
 from dagster import DagsterRun, DefaultRunLauncher
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
@@ -27,10 +29,22 @@ class LocalRunLauncher(DefaultRunLauncher):
         """
         try:
             return super().terminate(run_id)
-        except DagsterUserCodeUnreachableError as error:
-            if not str(error).endswith("UNAVAILABLE"):  # gRPC's code, the last word of the message
+        except DagsterUserCodeUnreachableError:
+            if self._has_server(run_id):
                 raise
             return False
+
+    def _has_server(self, run_id: str) -> bool:
+        """Return whether a process listens at the socket of the run's code server."""
+        client = self._get_grpc_client_for_termination(run_id)
+        if client is None or client.socket is None:
+            return client is not None
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(client.socket)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
     @property
     def supports_check_run_worker_health(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -59,12 +60,12 @@ def dagster(home: Settings) -> Iterator[dg.DagsterInstance]:
 
 
 def create_run(
-    dagster: dg.DagsterInstance, author: str, *, socket: Path | None = None, **options: object
+    dagster: dg.DagsterInstance, author: str, *, server: Path | None = None, **options: object
 ) -> str:
-    """Create a run, executed by the code server at a socket if one is given."""
+    """Create a run, executed by the code server at a socket, if one is given."""
     tags = {PARTITION: author}
-    if socket is not None:
-        tags[GRPC_INFO_TAG] = json.dumps({"host": "localhost", "socket": str(socket)})
+    if server is not None:
+        tags[GRPC_INFO_TAG] = json.dumps({"host": "localhost", "socket": str(server)})
     return create_run_for_test(dagster, job_name="import_posts", tags=tags, **options).run_id  # type: ignore[arg-type]
 
 
@@ -172,17 +173,21 @@ def test_a_run_whose_code_server_was_killed_is_ended_and_a_busy_servers_is_an_er
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     records = DagsterRecords(Installation.for_settings(home), dagster)
-    killed_run = create_run(dagster, "ada", status=STARTED, socket=tmp_path / "nobody.sock")
+    killed_run = create_run(dagster, "ada", status=STARTED, server=tmp_path / "nobody.sock")
     assert records.end_active_runs(ERASED_POST) == 1
     assert [run.status for run in dagster.get_runs()] == [dg.DagsterRunStatus.CANCELED], killed_run
 
     def time_out(*_: object) -> None:
         raise DagsterUserCodeUnreachableError("timed out due to taking longer than 60 seconds")
 
-    create_run(dagster, "ada", status=STARTED, socket=tmp_path / "busy.sock")
+    path = tmp_path / "busy.sock"
+    create_run(dagster, "ada", status=STARTED, server=path)
     monkeypatch.setattr(DagsterGrpcClient, "cancel_execution", time_out)
-    with pytest.raises(TwinError, match="code server does not respond") as caught:
-        records.end_active_runs(ERASED_POST)
+    with socket.socket(socket.AF_UNIX) as busy_server:
+        busy_server.bind(str(path))
+        busy_server.listen()
+        with pytest.raises(TwinError, match="code server does not respond") as caught:
+            records.end_active_runs(ERASED_POST)
     assert caught.value.next_step == "run `twin forget` again in a minute"
 
 

@@ -9,8 +9,8 @@ from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.models.serving.served_precision import LOCAL_ENGINE
 from twin_resources.prompt.templates import ANSWER_MODEL_TEMPLATE
 
-# Every second lie of a model of 1.5 billion parameters was a "yes" to a question that the passages
-# deny. Without the word, it repeats what they say. llama.cpp's server takes texts for token ids.
+# Six of 17 answers of a model of 1.5 billion parameters began with "yes", three of them against the
+# passages. Without the word, it repeats what they say. llama.cpp takes texts in place of token ids.
 _NO_REPLIES = [[word, False] for word in ("Yes", " Yes", "yes", "No")]
 
 
