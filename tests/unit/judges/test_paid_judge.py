@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -117,13 +117,15 @@ def test_nothing_is_sent_without_money_for_the_whole_batch(judge_setup: PaidJudg
 
 
 def test_the_reservation_of_a_killed_judge_counts_as_spent(judge_setup: PaidJudgeSetup) -> None:
-    budget = PurposeBudget(judge_setup.account(1.0), "judge", author="ada")
+    limits = judge_setup.account(1.0).limits
+    # In the middle of a month, since a reservation counts in the month in which it was made.
+    killed_at = datetime(2026, 11, 15, tzinfo=UTC).timestamp()
+    account = SpendingAccount(judge_setup.state, limits, clock=lambda: killed_at)
+    budget = PurposeBudget(account, "judge", author="ada")
     budget.reserve(0.3)  # the process is then killed
     assert budget.remaining_usd() == pytest.approx(0.7)
     reopened = SpendingAccount(
-        judge_setup.state,
-        SpendingLimits(purposes={"judge": SpendingLimit(usd_per_month=1.0)}),
-        clock=lambda: time.time() + RESERVATION_TIMEOUT_S + 1,
+        judge_setup.state, limits, clock=lambda: killed_at + RESERVATION_TIMEOUT_S + 1
     )
     reopened.settle(reopened.reserve(purpose="judge", author="ada", key="", max_usd=0.1), 0.1)
     assert reopened.sum_spending(period="month", purpose="judge").usd == pytest.approx(0.4)
