@@ -106,7 +106,9 @@ def format_evidence(
     details = [f"{rate:,.0f} a day" if rate >= 10 else f"{rate:.2g} a day"] if rate else []
     if not watch.is_armed:
         details.append(
-            describe_warm_up(watch.value_count, rules.min_values, per_day=rate, days=watch.days)
+            describe_warm_up(
+                watch.value_count, rules.required_values, per_day=rate, days=watch.days
+            )
         )
         return f"{watch.stream}: {'; '.join(details)}"
     threshold = rules.threshold(armed_count)

@@ -26,7 +26,7 @@ def test_a_quiet_tick_reports_its_numbers(world: LoopWorld) -> None:
     tick = world.tick()
 
     assert tick.launches == ()
-    assert tick.messages["ada"].startswith("thumbs: warm-up 37/150 values, 4/14 days")
+    assert tick.messages["ada"].startswith("thumbs: warm-up 37/170 values, 4/14 days")
     assert tick.messages["bob"] == "no scores yet"
 
 

@@ -143,7 +143,10 @@ class _TickProcessor:
                     )
                 lines.append(
                     describe_progress(
-                        watch, required_values=rules.min_values, per_day=rate, threshold=threshold
+                        watch,
+                        required_values=rules.required_values,
+                        per_day=rate,
+                        threshold=threshold,
                     )
                 )
         return "; ".join(lines) or "no scores yet"

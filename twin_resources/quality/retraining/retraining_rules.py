@@ -21,7 +21,7 @@ class LoopRules:
     """The rules for watching streams.
 
     Attributes:
-        min_values: the number of values that a stream needs before a fall can be detected.
+        min_values: the number of values before a fall with which those since it are compared.
         horizon, alpha: the false-alarm rate is `alpha` within `horizon` values.
         tolerance: the smallest decrease of the mean that counts as a fall.
         groups_by_day: whether the values of one day may depend on each other. False if each value
@@ -33,6 +33,11 @@ class LoopRules:
     alpha: float = detector.ALPHA
     tolerance: float = detector.TOLERANCE
     groups_by_day: bool = True
+
+    @property
+    def required_values(self) -> int:
+        """The number of values that a stream needs before a fall can be detected."""
+        return self.min_values + detector.MIN_VALUES_SINCE
 
     def threshold(self, armed_streams: int) -> float:
         """Return the threshold C·N for N armed streams; zero streams count as one."""
