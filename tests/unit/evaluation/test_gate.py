@@ -498,8 +498,7 @@ def test_answers_must_be_nearer_to_their_own_questions(own: float, passed: bool)
     ("base", "apart", "passed"),
     [
         (0.55, interval(0.05), True),
-        (0.55, interval(0.0, 0.2), True),
-        (0.75, interval(-0.15, 0.15), False),  # shuffled answers, on 30 questions
+        (0.55, interval(-0.1, 0.2), True),  # not significantly below the base
         (0.7, interval(-0.1, 0.05), False),
         (0.95, interval(-0.1, 0.2), False),  # the base is on topic and the candidate is not
     ],

@@ -11,8 +11,7 @@ an AUC of 0.5. A model trained on shuffled pairs still repeats words of its ques
 limit of 0.8 is two standard errors from the AUC of either kind of model
 (`tests/unit/evaluation/test_on_topic.py` resamples the answers). The base matters only if the
 candidate is below the limit. The candidate then passes if the base is also below the limit and the
-candidate's AUC over all questions is at least the base's. It is not enough that the candidate is
-not proved to be below: with 30 questions, shuffled pairs (0.62, base 0.78) were not.
+candidate is not shown to be below the base.
 """
 # pyright: strict
 
@@ -180,8 +179,8 @@ def _compute(context: MeasureContext) -> OnTopic | NotMeasured | None:
 def is_decided_by_base(on_topic: OnTopic) -> bool:
     """Return whether the claim depends on the comparison with a base that misses the limit too.
 
-    That comparison needs all questions: a comparison after each few would refuse too many good
-    candidates.
+    That comparison needs all questions: after few, even a broken candidate is not shown to be below
+    the base, and a comparison after each few would refuse too many good ones.
     """
     base = on_topic.own_of_base
     return not on_topic.has_reached_limit and base is not None and base.value < MIN_AUC
@@ -200,7 +199,7 @@ def _decide_claim(on_topic: OnTopic) -> GateClaim:
         detail += f", after which a sequential test placed the share {on_topic.stopped} the limit"
     is_met = on_topic.has_reached_limit
     if not is_met and on_topic.own_of_base is not None and on_topic.own_apart is not None:
-        is_met = is_decided_by_base(on_topic) and on_topic.own_apart.value >= 0.0
+        is_met = is_decided_by_base(on_topic) and on_topic.own_apart.high >= 0.0
         detail += (
             f"; the base model scores {_format_share(on_topic.own_of_base)}, and candidate minus "
             f"base is {on_topic.own_apart.describe()}"
