@@ -153,21 +153,17 @@ class Demo:
         refusals = self.break_service(first)
         broken = self.read(MAX_BROKEN_SCORES, lambda _: bool(self.alarms()))
         fell_at = time.monotonic()
-        alarm = self.wait(lambda: next((item for item in self.alarms() if not item.is_open), None))
+        if not self.alarms():
+            return [f"the sensor raised an alarm within {MAX_BROKEN_SCORES} bad scores"]
+        alarm = self.wait(lambda: next((item for item in self.alarms() if item.decision), None))
         if alarm.decision != "train":
             return [f"the sensor started a retraining; instead: {alarm.message}"]
         run = self.wait(lambda: next(iter(self.quality_runs()), None))
         follow_run(self.dagster, run.run_id, display=self.display, title="retraining",
                    stack=self.stack)  # fmt: skip
-        newest = self.registry.versions(self.author.slug)[-1]
-        stable = self.wait(
-            lambda: (
-                version
-                if (version := self.registry.stable_version(self.author.slug))
-                and version.version == newest.version
-                else None
-            )
-        )
+        stable = self.wait(self._newest_after_trial)
+        if stable.state != "stable":
+            return [f"the new version was promoted; instead it is {stable.state}"]
         self.serve(stable.version)
         self.display.log(f"{time.monotonic() - fell_at:.0f} s from the last bad score to recovery")
         after = self.read(RECOVERY_SCORES, lambda _: False)
@@ -285,6 +281,11 @@ class Demo:
             [sys.executable, "-m", "twin_cli", *arguments, "--home", str(self.settings.home)],
             check=True,
         )
+
+    def _newest_after_trial(self) -> ModelVersion | None:
+        """Return the newest version once neither the gate nor a trial is still deciding on it."""
+        newest = self.registry.versions(self.author.slug)[-1]
+        return None if newest.state in ("candidate", "shadow") else newest
 
     def _is_certified(self, version: str) -> bool:
         with self.registry.state.read_transaction() as connection:

@@ -37,7 +37,7 @@ class Constants(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TWIN_", extra="ignore", frozen=True)
 
-    baseline_values: int = Field(default=100, ge=1)  # settled values needed to detect a fall
+    baseline_values: int = Field(default=100, ge=1)  # settled values needed before a fall
     alarm_horizon: int = 5_000  # H: number of values over which the fleet's false alarms count
     alarm_rate: float = 0.05  # α: scales the threshold; `detector.py` has the measured share
     # at_once: one score per reader (demo, tests)

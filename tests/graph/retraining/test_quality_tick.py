@@ -28,6 +28,8 @@ def test_a_quiet_tick_reports_its_numbers(world: LoopWorld) -> None:
     assert tick.launches == ()
     assert tick.messages["ada"].startswith("thumbs: warm-up 37/170 values, 4/14 days")
     assert tick.messages["bob"] == "no scores yet"
+    world.add_good("ada", 113)  # all of the comparison, and none since
+    assert world.tick().messages["ada"].startswith("thumbs: warm-up 150/170")
 
 
 def test_a_fall_starts_one_retraining_with_its_evidence(world: LoopWorld) -> None:
