@@ -47,7 +47,7 @@ from twin_resources.processes.programs import is_server_ready, wait_until
 from twin_resources.quality.release import trial as trials
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.score_watch import current_evidence
-from twin_resources.registry.moves import ModelVersion
+from twin_resources.registry.moves import ModelVersion, Verdict
 from twin_resources.registry.registry import reconcile
 from twin_resources.settings import Settings, load_secrets, load_settings
 from twin_resources.storage.state.state import State
@@ -150,7 +150,7 @@ class Demo:
         before = self.read(MAX_BASELINE_SCORES, lambda _: self._is_certified(f"v{first.version}"))
         if not self._is_certified(f"v{first.version}"):
             return ["the first version was certified by its readers"]
-        refusals = self.break_service(first)
+        broken_verdict = self.break_service(first)
         broken = self.read(MAX_BROKEN_SCORES, lambda _: bool(self.alarms()))
         fell_at = time.monotonic()
         if not self.alarms():
@@ -161,6 +161,10 @@ class Demo:
         run = self.wait(lambda: next(iter(self.quality_runs()), None))
         follow_run(self.dagster, run.run_id, display=self.display, title="retraining",
                    stack=self.stack)  # fmt: skip
+        verdict = self.registry.latest_verdict(self.author.slug)
+        if verdict is None or verdict.outcome != "passed":
+            reasons = "; ".join(list_refusal_reasons(verdict))
+            return [f"the gate passed the new version; instead: {reasons}"]
         stable = self.wait(self._newest_after_trial)
         if stable.state != "stable":
             return [f"the new version was promoted; instead it is {stable.state}"]
@@ -174,7 +178,8 @@ class Demo:
         happened = {
             # By which claim depends on chance: on 30 questions, a share of topics that is .15 below
             # the base's is not always proved to be below.
-            "the gate refused the broken version": bool(refusals),
+            "the gate refused the broken version": broken_verdict is not None
+            and broken_verdict.outcome == "failed",
             "quality fell": means[1] < means[0] - 0.1,
             "the sensor fired once, and one run trained": len(self.alarms())
             == len(self.quality_runs())
@@ -188,10 +193,11 @@ class Demo:
         )
         return [step for step, is_true in happened.items() if not is_true]
 
-    def break_service(self, incumbent: ModelVersion) -> list[str]:
+    def break_service(self, incumbent: ModelVersion) -> Verdict | None:
         """Train on shuffled answers while posts arrive, and force that version past the gate.
 
-        The incumbent may not come back, so that the sensor has to start a retraining.
+        The incumbent may not come back, so that the sensor has to start a retraining. Return the
+        gate's verdict on the forced version.
         """
         slug = self.author.slug
         folder = min(self.posts.rglob("[0-9]*.md")).parent
@@ -201,19 +207,20 @@ class Demo:
         config = {"fine_tuned_checkpoint": {"spoil": SPOILING}}
         run_id = self.dagster.launch(RETRAIN, slug, tags={"twin/demo": SPOILING}, config=config)
         follow_run(self.dagster, run_id, display=self.display, title="spoiled", stack=self.stack)
-        refusals = list_refusal_reasons(self.registry.latest_verdict(slug))
+        verdict = self.registry.latest_verdict(slug)
         version = self.registry.versions(slug)[-1]
         if version.state == "candidate":  # the checks ended the run before the release step
             reconcile(self.registry, slug, gate_version=self.registry.gate_version(),
                       mode="shadow", actor=ACTOR)  # fmt: skip
         self.registry.move(slug, version.version, "stable", actor=ACTOR, force=True,
                            reason="the demo breaks the service on purpose")  # fmt: skip
-        self.display.log(f"v{version.version} is forced past the gate: {'; '.join(refusals)}")
+        reasons = "; ".join(list_refusal_reasons(verdict))
+        self.display.log(f"v{version.version} is forced past the gate: {reasons}")
         # A version that is provably better would be taken back within seconds, without a training.
         reason = "staged: as if a post of its training had been forgotten"
         self.registry.taint(slug, incumbent.version, actor=ACTOR, reason=reason)
         self.serve(version.version)
-        return refusals
+        return verdict
 
     def serve(self, number: int) -> None:
         """Release a version's prose, by force if necessary, and wait until it answers."""
@@ -283,7 +290,7 @@ class Demo:
         )
 
     def _newest_after_trial(self) -> ModelVersion | None:
-        """Return the newest version once neither the gate nor a trial is still deciding on it."""
+        """Return the newest version once no trial is still deciding on it."""
         newest = self.registry.versions(self.author.slug)[-1]
         return None if newest.state in ("candidate", "shadow") else newest
 
