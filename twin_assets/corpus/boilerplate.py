@@ -110,37 +110,22 @@ def find_repeated_lines(lines: pl.Series) -> pl.Series:
     """
     min_posts = max(MIN_POSTS, math.ceil(MIN_SHARE * lines.len()))
     min_posts_short_line = max(2 * MIN_POSTS, math.ceil(SHORT_LINE_SHARE * lines.len()))
-    required_posts = (
-        pl.when(_extract_word_count(pl.col("line")) < SHORT_LINE_WORDS)
-        .then(min_posts_short_line)
-        .otherwise(min_posts)
-    )
-    lines_by_post = (
+    words = pl.col("line") % (_MAX_WORDS + 1)
+    required_posts = pl.when(words < SHORT_LINE_WORDS).then(min_posts_short_line)
+    is_repeated = pl.len().over("line") >= required_posts.otherwise(min_posts)
+    own_words = words.filter(~pl.col("is_repeated")).sum().over("post")
+    return (
         pl.DataFrame({"line": lines}, schema={"line": pl.List(pl.Int64)})
         .with_row_index("post")
         .explode("line", empty_as_null=True)
         .drop_nulls("line")
         .unique()
+        .with_columns(is_repeated=is_repeated)
+        .filter(own_words >= MIN_OWN_SHARE * words.sum().over("post"))
+        .filter(is_repeated)["line"]
+        .unique()
+        .sort()
     )
-    frequent_lines = (
-        lines_by_post.group_by("line")
-        .len("post_count")
-        .filter(pl.col("post_count") >= required_posts)
-        .select("line")
-    )
-    if frequent_lines.is_empty():
-        return frequent_lines["line"]
-    words = _extract_word_count(pl.col("line"))
-    own_lines_by_post = lines_by_post.with_columns(
-        is_own=~pl.col("line").is_in(frequent_lines["line"].implode())
-    ).group_by("post")
-    distinct_posts = own_lines_by_post.agg(
-        (words.filter("is_own").sum() / words.sum()).alias("share")
-    ).filter(pl.col("share") >= MIN_OWN_SHARE)
-    line_counts = (
-        lines_by_post.join(distinct_posts, on="post", how="semi").group_by("line").len("post_count")
-    )
-    return line_counts.filter(pl.col("post_count") >= required_posts)["line"].sort()
 
 
 def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
@@ -169,10 +154,6 @@ def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
 
 # The lowest ten bits of a line's hash contain its word count, so counting needs no text.
 _MAX_WORDS = (1 << 10) - 1
-
-
-def _extract_word_count(line_hash: pl.Expr) -> pl.Expr:
-    return line_hash % (_MAX_WORDS + 1)
 
 
 def _hash_prose_lines(text: str) -> Iterator[tuple[int, int]]:

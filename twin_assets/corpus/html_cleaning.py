@@ -1,9 +1,5 @@
 """Clean an HTML post: keep all of a fragment, but only the main text of a page (trafilatura).
 
-Scope: finding the part of the tree that is the post, and preparing it so that trafilatura loses no
-text. Out of scope: converting a tree to Markdown (`html_markdown`), Markdown posts
-(`markdown_cleaning`), whether a post is kept (`cleaning`).
-
 Method: https://trafilatura.readthedocs.io/. A fragment is a platform's export of a post, so it
 needs no extraction. In ten of 95 such posts, trafilatura lost 5 to 20 % of the words: code with
 markup inside, and text between blocks. For a page, the code converts trafilatura's tree instead of
@@ -15,26 +11,42 @@ from __future__ import annotations
 
 import html
 import re
+from importlib import import_module
 from typing import Any
 
 from twin_assets.corpus.code_blocks import replace_highlights
-from twin_assets.corpus.html_fragment import (
-    extract_code_blocks,
-    fragment_to_markdown,
-    keep_running_text,
-    strip_inline_tags,
-    wrap_loose_text,
+from twin_assets.corpus.html_markdown import (
+    BLOCK_TAGS,
+    DROPPED_TAGS,
+    html_to_markdown,
+    is_redundant,
+    read_formula,
+    remove_title,
+    tree_to_markdown,
 )
-from twin_assets.corpus.html_markdown import tree_to_markdown
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.template_tags import remove_html_template_tags
 
 _WHOLE_PAGE = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
-_WORD = re.compile(r"\w+")
-_TITLE = re.compile(r"# (.*)(?:\n\n|\Z)")
+_WORD = re.compile(r"[^\W\d_]{2,}")
 _MIN_WORD_SHARE = 1 / 3
 """If a smaller share of the words in a page's paragraphs and items is extracted, slower extractors
 run too."""
+
+_UNWRAPPED_TAGS = (*("a", "span", "abbr", "font", "u", "cite", "small", "kbd", "samp", "var"),)
+# trafilatura drops these with their text (`settings.MANUALLY_CLEANED`).
+_DROPPED_BY_EXTRACTOR = (
+    *("figure", "figcaption", "aside", "dialog", "fieldset", "footer", "label", "map", "menu"),
+    *("nav", "object"),
+)
+_NO_RUNNING_TEXT = frozenset(
+    {"blockquote", "q", "script", "style", "noscript", "table", "figcaption"}
+)
+_MEDIA = ("img", "picture", "video", "audio", "svg", "iframe", "canvas", "object", "embed")
+_MAX_CAPTION_WORDS = 60
+_MIN_TEXT_WORDS = 5
+_MIN_PARAGRAPH_WORDS = 15
+_PLACEHOLDER = re.compile(r"twinelement(\d{1,9})end")
 
 # trafilatura's element names: https://trafilatura.readthedocs.io/en/latest/usage-python.html
 _HTML_NAMES = {"item": "li", "quote": "blockquote", "lb": "br", "row": "tr", "cell": "td"}
@@ -52,13 +64,16 @@ def clean_html(text: str, *, title: str = "") -> str:
         Markdown: blocks separated by one empty line, one line per paragraph, code unchanged; "" if
         a page has no main text.
     """
-    source = remove_html_template_tags(_convert_highlights_to_code(text))
+    source = replace_highlights(
+        text, lambda code, language: f'<pre class="language-{language}">{html.escape(code)}</pre>'
+    )
+    source = remove_html_template_tags(source)
     if not _WHOLE_PAGE.search(source):
-        return _remove_title(fragment_to_markdown(source), title)
+        return remove_title(html_to_markdown(source), title)
     markdown, word_count = _extract_main_text(source, fast=True)
-    if len(_WORD.findall(markdown)) < _MIN_WORD_SHARE * word_count:
+    if _count_words(markdown) < _MIN_WORD_SHARE * word_count:
         markdown, _ = _extract_main_text(source, fast=False)
-    return _remove_title(markdown, title)
+    return remove_title(markdown, title)
 
 
 def _extract_main_text(source: str, *, fast: bool) -> tuple[str, int]:
@@ -70,15 +85,18 @@ def _extract_main_text(source: str, *, fast: bool) -> tuple[str, int]:
     """
     import trafilatura
 
+    etree: Any = import_module("lxml.etree")
     tree = parse_html(source)
     if tree is None:
         return "", 0
-    keep_running_text(tree)
-    code_blocks = extract_code_blocks(tree)
-    strip_inline_tags(tree)
-    wrap_loose_text(tree)
-    paragraphs = (str(element.text_content()) for element in tree.iter("p", "li"))
-    word_count = sum(len(_WORD.findall(paragraph)) for paragraph in paragraphs)
+    _keep_running_text(tree)
+    _wrap_loose_text(tree)
+    elements = _take_out_elements(tree)
+    etree.strip_elements(
+        tree, *DROPPED_TAGS, etree.Comment, etree.ProcessingInstruction, with_tail=False
+    )
+    etree.strip_tags(tree, *_UNWRAPPED_TAGS)
+    word_count = sum(_count_words(element.text_content()) for element in tree.iter("p", "li"))
     extraction: Any = trafilatura.bare_extraction(
         tree,
         output_format="markdown",
@@ -92,7 +110,134 @@ def _extract_main_text(source: str, *, fast: bool) -> tuple[str, int]:
     )
     if extraction is None or extraction.body is None:
         return "", word_count
-    return tree_to_markdown(_rename_to_html(extraction.body), code_blocks=code_blocks), word_count
+    body = _rename_to_html(extraction.body)
+    _put_back_elements(body, elements)
+    return tree_to_markdown(body), word_count
+
+
+def _count_words(text: Any) -> int:
+    return len(_WORD.findall(str(text)))
+
+
+def _count_running_words(tree: Any) -> int:
+    """Count the words outside quotations, tables and captions; XPath takes three times as long."""
+    etree: Any = import_module("lxml.etree")
+    texts: list[str] = []
+    walk: Any = etree.iterwalk(tree, events=("start", "end", "comment", "pi"))
+    for event, element in walk:
+        if event == "start" and element.tag in _NO_RUNNING_TEXT:
+            walk.skip_subtree()
+        elif event == "start":
+            texts.append(element.text or "")
+        elif element is not tree:
+            texts.append(element.tail or "")
+    return _count_words(" ".join(texts))
+
+
+def _keep_running_text(tree: Any) -> None:
+    """Rename elements that the extractor drops with all their text, where they hold running text.
+
+    Authors leave a `<figure>` open, and the rest of the post is in it; others put their listings
+    and paragraphs there. A quotation, an embedded page and a caption stay where they are.
+    """
+    elements = list(tree.iter(*_DROPPED_BY_EXTRACTOR))
+    page_word_count = _count_running_words(tree) if elements else 0
+    kept = {element for element in elements if _holds_running_text(element, page_word_count)}
+    for element in elements:
+        if element in kept:
+            element.tag = "div"
+        elif element.tag == "figcaption" and kept.intersection(element.iterancestors()):
+            element.drop_tree()  # the extractor would keep it without its figure
+
+
+def _holds_running_text(element: Any, page_word_count: int) -> bool:
+    """Return whether a part of the post's text is in an element.
+
+    A figure that contains another one, or is in one, is open. A picture's figure without a
+    `<figcaption>` has its caption in other elements.
+    """
+    if element.tag == "figcaption":
+        return _count_words(element.text_content()) > _MAX_CAPTION_WORDS
+    word_count = _count_running_words(element)
+    if element.tag != "figure":
+        return word_count * 3 > page_word_count
+    is_picture = next(element.iter(*_MEDIA), None) is not None
+    if not is_picture and next(element.iter("pre"), None) is not None:
+        return True
+    figures = [*element.iter("figure", "figcaption"), *element.iterancestors("figure")]
+    is_caption = is_picture and len(figures) == 1
+    return word_count > (_MAX_CAPTION_WORDS if is_caption else _MIN_TEXT_WORDS)
+
+
+def _wrap_loose_text(tree: Any) -> None:
+    """Wrap text between block elements in paragraphs; otherwise it would join its neighbors.
+
+    A `<div>` of text alone is wrapped too if it reads like a paragraph: the extractor drops it if
+    its class says that others wrote it.
+    """
+    etree: Any = import_module("lxml.etree")
+    for container in list(tree.iter("body", "article", "section", "div", "blockquote")):
+        children = list(container)
+        if not any(child.tag in BLOCK_TAGS or child.tag == "br" for child in children):
+            word_count = _count_words(container.text_content())
+            link_words = " ".join(str(link.text_content()) for link in container.iter("a"))
+            if (
+                container.tag != "div"
+                or word_count < _MIN_PARAGRAPH_WORDS
+                or _count_words(link_words) * 2 >= word_count
+            ):
+                continue
+        paragraph = etree.Element("p")
+        paragraph.text, container.text = container.text, None
+        for child in children:
+            if child.tag not in BLOCK_TAGS and child.tag != "br":
+                paragraph.append(child)  # the child's tail moves with it
+                continue
+            if "".join(paragraph.itertext()).strip():
+                child.addprevious(paragraph)
+            paragraph = etree.Element("p")
+            paragraph.text, child.tail = child.tail, None
+        if "".join(paragraph.itertext()).strip():
+            container.append(paragraph)
+
+
+def _take_out_elements(tree: Any) -> list[Any]:
+    """Replace code, formulas and raised text, which the extractor damages, with placeholders.
+
+    Footnote marks and repeated formulas are removed.
+    """
+    etree: Any = import_module("lxml.etree")
+    elements: list[Any] = []
+    for element in list(tree.iter("pre", "script", "math", "sup", "sub", "a", "span")):
+        if is_redundant(element):
+            element.drop_tree()
+        elif (
+            (element.tag in {"pre", "sup", "sub"} or read_formula(element) is not None)
+            # Another one is inside an element that was taken out.
+            and element.getroottree().getroot() is tree
+        ):
+            placeholder = etree.Element("p" if element.tag == "pre" else "span")
+            placeholder.text = f"twinelement{len(elements)}end"
+            placeholder.tail, element.tail = element.tail, None
+            element.getparent().replace(element, placeholder)
+            elements.append(element)
+    return elements
+
+
+def _put_back_elements(body: Any, elements: list[Any]) -> None:
+    """Replace the placeholders in the extracted text with their elements."""
+    for node in list(body.iter("*")):
+        for place, text in (("tail", node.tail), ("text", node.text)):
+            first_text, *rest = _PLACEHOLDER.split(text or "")
+            if not rest or max(map(int, rest[::2])) >= len(elements):
+                continue
+            setattr(node, place, first_text)
+            parent = node if place == "text" else node.getparent()
+            position = 0 if place == "text" else parent.index(node) + 1
+            for offset, number in enumerate(rest[::2]):
+                element = elements[int(number)]
+                element.tail = rest[2 * offset + 1]
+                parent.insert(position + offset, element)
 
 
 def _rename_to_html(body: Any) -> Any:
@@ -109,16 +254,3 @@ def _rename_to_html(body: Any) -> Any:
             case tag:
                 element.tag = _HTML_NAMES.get(tag, tag)
     return body
-
-
-def _remove_title(markdown: str, title: str) -> str:
-    heading = _TITLE.match(markdown)
-    if heading and _WORD.findall(heading[1].lower()) == _WORD.findall(title.lower()):
-        return markdown[heading.end() :]
-    return markdown
-
-
-def _convert_highlights_to_code(text: str) -> str:
-    return replace_highlights(
-        text, lambda code, language: f'<pre class="language-{language}">{html.escape(code)}</pre>'
-    )

@@ -16,37 +16,25 @@ import re
 
 _PRIVATE_USE_START = 0x10FE00
 _MARKED_CHARACTER = re.compile(f"[{chr(_PRIVATE_USE_START)}-{chr(_PRIVATE_USE_START + 0x7F)}]")
-_CODE_MARKS = frozenset("`")
-_PAIRED_MARKS = "*_~$"
-_TAG_OR_NAME = re.compile(r"<[/!?A-Za-z]|&#?\w{1,31};")
+_PAIRED_MARKS = "*_~$`"
+_MARKUP_START = re.compile(
+    r"<(?=[/!?A-Za-z])|&(?=#?\w{1,31};)|\[(?=\[|\^|.*\]\()|!(?=\[)|\\(?=[^\w\s])"
+)
 _LINE_START = re.compile(r"^(?:[ >]|[-+*] |\d{1,9}[.)] )*$")
 _NUMBERED = re.compile(r"^[ >]*\d{1,9}$")
 
 
-def mark_escaped_character(character: str, source: str) -> str:
-    """Return an escaped character or entity (`&lt;`), marked for `resolve_escapes`.
-
-    Args:
-        character: the unescaped character.
-        source: the character's source text.
-    """
-    if (
-        len(character) == 1
-        and character.isascii()
-        and (source[:1] == "\\" or character in "<&*_`[")
-    ):
-        return chr(_PRIVATE_USE_START + ord(character))
-    return character
+def mark_escaped_character(character: str) -> str:
+    """Return an escaped character or entity (`&lt;`), marked for `resolve_escapes`."""
+    is_ascii = len(character) == 1 and character.isascii()
+    return chr(_PRIVATE_USE_START + ord(character)) if is_ascii else character
 
 
 def resolve_escapes(text: str) -> str:
     """Return the text with its marked characters restored, with a backslash where necessary."""
     if text.isascii() or not _MARKED_CHARACTER.search(text):
         return text
-    lines = text.split("\n")
-    return "\n".join(
-        _resolve_line(line) if _MARKED_CHARACTER.search(line) else line for line in lines
-    )
+    return "\n".join(map(_resolve_line, text.split("\n")))
 
 
 def _resolve_line(line: str) -> str:
@@ -62,29 +50,16 @@ def _resolve_line(line: str) -> str:
 
 def _needs_backslash(line: str, index: int) -> bool:
     """Return whether the character at this position would be markup without a backslash."""
-    character = line[index]
-    previous_character = line[index - 1 : index]
-    next_character = line[index + 1 : index + 2]
-    if character in _CODE_MARKS:
-        return line.count(character) > 1
+    character, before, following = line[index], line[:index], line[index + 1 : index + 2]
+    is_before_space = following in {"", " "}
+    is_at_start = bool(_LINE_START.match(before))
     if character in _PAIRED_MARKS:
-        if character == "_" and previous_character.isalnum() and next_character.isalnum():
-            return False
-        if character in "*" and _LINE_START.match(line[:index]) and next_character in {" ", ""}:
-            return True
-        is_alone = (previous_character in {"", " "}) and (next_character in {"", " "})
-        return line.count(character) > 1 and not is_alone
-    if character in "<&":
-        return bool(_TAG_OR_NAME.match(line, index))
-    if character == "[":
-        return "](" in line[index:] or line.startswith("[[", index) or line.startswith("[^", index)
+        is_item = character == "*" and is_at_start and is_before_space
+        is_alone = character != "`" and before[-1:] in {"", " "} and is_before_space
+        is_in_word = character == "_" and before[-1:].isalnum() and following.isalnum()
+        return is_item or (line.count(character) > 1 and not is_alone and not is_in_word)
     if character in "-+#>=":
-        is_marker = next_character in {" ", "", character} or character == ">"
-        return is_marker and bool(_LINE_START.match(line[:index]))
+        return is_at_start and (is_before_space or character in {following, ">"})
     if character in ".)":
-        return next_character in {" ", ""} and bool(_NUMBERED.match(line[:index]))
-    if character == "\\":
-        return (
-            next_character != "" and not next_character.isalnum() and not next_character.isspace()
-        )
-    return character == "!" and next_character == "["
+        return is_before_space and bool(_NUMBERED.match(before))
+    return bool(_MARKUP_START.match(line, index))

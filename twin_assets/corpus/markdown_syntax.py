@@ -1,13 +1,10 @@
-"""Parse Markdown syntax beyond CommonMark: mathematics, footnotes and wiki links.
-
-Scope: parser rules for mathematics, footnotes, `[[page]]`, template tags, and the end of raw HTML.
-Out of scope: rendering the parsed post (`markdown_cleaning`), the meaning of raw HTML
-(`html_in_markdown`), and MDX (`mdx_syntax`).
+"""Parse Markdown beyond CommonMark: mathematics, footnotes, wiki links, template tags, raw HTML.
 
 Syntax: https://pandoc.org/MANUAL.html#math (`$` between words is money), https://docs.mathjax.org
 (`\\(`, `\\[`, environments), https://github.github.com/gfm/,
-https://pandoc.org/MANUAL.html#footnotes, https://help.obsidian.md/links. Every search is bounded,
-because each unclosed mark would otherwise cause a search to the end of the text.
+https://pandoc.org/MANUAL.html#footnotes, https://help.obsidian.md/links and
+https://help.obsidian.md/callouts. Every search is bounded, because each unclosed mark would
+otherwise cause a search to the end of the text.
 """
 # pyright: strict
 
@@ -15,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from twin_assets.corpus.template_tags import TEMPLATE_TAG
@@ -24,292 +20,147 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.ruler import RuleOptionsType
     from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_core import StateCore
     from markdown_it.rules_inline import StateInline
-    from markdown_it.token import Token
 
-_MAX_FORMULA_CHARACTERS = 2_000
-_MAX_BLOCK_LINES = 200
-_MAX_FOOTNOTE_DEPTH = 4
+_DISPLAYED_FORMULAS = (
+    r"(\$\$)(?:[^$\\]|\\.|\$(?!\$)){1,4000}\$\$"
+    r"|(\\\\?)\[(?:[^\\]|\\(?!\])){1,4000}\2\]"
+    r"|\\begin\{([A-Za-z]{1,40}\*?)\}.{0,4000}?\\end\{\3\}"
+)
+_FORMULA_LINES = re.compile(
+    rf"(?:{_DISPLAYED_FORMULAS})[ \t]*(?:\(\d+\)|\{{#[^{{}}]{{1,80}}\}})?[.,;:]?", re.DOTALL
+)
 # To exclude prices, a formula has no space inside its dollar signs and no digit after them.
-_INLINE_FORMULA = re.compile(r"\$(?!\s)(?:[^$\\]|\\.){1,2000}(?<!\s)\$(?!\d)", re.DOTALL)
-_DISPLAYED_FORMULA = re.compile(r"\$\$(?:[^$\\]|\\.|\$(?!\$)){1,2000}?\$\$", re.DOTALL)
+_FORMULA = re.compile(
+    rf"{_DISPLAYED_FORMULAS}|\$(?!\s)(?:[^$\\]|\\.){{1,2000}}(?<!\s)\$(?!\d)"
+    r"|(\\\\?)\((?:[^\\]|\\(?!\))){1,2000}\4\)",
+    re.DOTALL,
+)
 _MARKUP_CHARACTER = re.compile(r"[\\_*{}<&~^\[`|]")
+_EMPTY_LINE = re.compile(r"\n[ \t]*\n")
 _NON_FORMULA = re.compile(r"\]\(|`|https?:|\n[ \t]*\n")
-_ENVIRONMENT = re.compile(r"\\begin\{([A-Za-z]{1,40}\*?)\}")
-_FORMULA_END_MARKS = {"$$": "$$", "\\[": "\\]", "\\\\[": "\\\\]"}
-_FORMULA_LABEL = re.compile(r"[ \t]*(?:\(\d+\)|\{#[^{}]{1,80}\})?[.,;:]?[ \t]*")
 _FOOTNOTE = re.compile(r"\[\^([^\[\]\s]{1,100})\]:[ \t]*")
 _FOOTNOTE_MARK = re.compile(r"\[\^([^\[\]\s]{1,100})\]")
-_FOOTNOTE_LINE = re.compile(r"^[ \t>]*\[\^([^\[\]\s]{1,100})\]:", re.MULTILINE)
-_WIKI_LINK = re.compile(r"(!?)\[\[([^\[\]\n]{1,300})\]\](?!\(|\[(?!\^))")
-_FENCE_START = re.compile(r" {0,3}(?:`{3,}[^`\n]*|~{3,}.*)$")
-_RAW_TEXT_STARTS = ("<pre", "<script", "<style", "<textarea", "<!", "<?")
-_RAW_ELEMENTS = (
-    (re.compile(r"<pre\b", re.IGNORECASE), re.compile(r"</pre\s*>", re.IGNORECASE)),
-    (re.compile(r"<script\b", re.IGNORECASE), re.compile(r"</script\s*>", re.IGNORECASE)),
-    (re.compile(r"<style\b", re.IGNORECASE), re.compile(r"</style\s*>", re.IGNORECASE)),
-    (re.compile(r"<!--"), re.compile(r"-->")),
+_WIKI_LINK = re.compile(r"(!?)\[\[([^\[\]\s][^\[\]\n]{0,300})\]\](?!\(|\[(?!\^))")
+_HEADING_ID = re.compile(r"[ \t]*\{[#.][^{}\n]{0,200}\}$")
+_BLOCK_ID = re.compile(r"[ \t]\^[0-9a-f]{6}$")
+# Some site generators show the picture that a line names, with the next line as its caption.
+_PICTURE_LINES = re.compile(
+    r"(?:[^\s<>|\[\]`]{1,200}\.(?:png|jpe?g|gif|webp|svg|avif|heic|bmp|tiff?|mp4|webm|mov)"
+    r"[ \t]*(?:\n|\Z))+",
+    re.IGNORECASE,
 )
-_UNFINISHED_TAG = re.compile(r"<[A-Za-z][^<>]{0,2000}$")
-_TAG_END = re.compile(">")
-_MAX_TAG_LINES = 5
+# The first line of a callout: `[!note] a title`.
+_CALLOUT = re.compile(r"\[![ \t]*([^\[\]|\n]{1,60})(?:\|[^\]\n]{0,80})?\][+-]?[ \t]*")
+_QUOTATION_CALLOUTS = frozenset({"quote", "cite", "quotation"})
+_RAW_TEXT_START = re.compile(r"<(?:(?:pre|script|style|textarea)\b|[!?])", re.IGNORECASE)
 _MARKDOWN_ATTRIBUTE = re.compile(
     r"<\w[^<>]{0,300}?\bmarkdown=[\"']?(?:1|block|span|true)\b", re.IGNORECASE
 )
-_BEYOND_COMMONMARK = re.compile(r"\$|\\[\[(\\b]|\[\[|\[\^|\{")
-_TERMINATORS = "\n!&*<[\\]_`~"
-_EXTENDED_TERMINATORS = _TERMINATORS + "${"
-
-
-def select_parser(text: str) -> MarkdownIt:
-    """Return a post's parser: CommonMark, with further rules if the text may need them."""
-    return _build_parser(bool(_BEYOND_COMMONMARK.search(text)))
-
-
-def find_footnote_names(text: str) -> frozenset[str]:
-    """Return the names of a post's footnotes; `[^name]` with any other name is text."""
-    return frozenset(_FOOTNOTE_LINE.findall(text)) if "[^" in text else frozenset()
+_HTML_LINES = re.compile(
+    r"""
+    (?: <pre\b.{0,10000}?</pre\s*>
+      | <script\b.{0,10000}?</script\s*>
+      | <style\b.{0,10000}?</style\s*>
+      | <!--.{0,10000}?-->
+      | <[a-z](?:[^<>\n]*\n){0,5}[^<>\n]*>
+      | [^\n<]+ | <
+      | \n(?:[ \t]*\n)+(?=(?:[ ]{4}|\t)[ \t]*<)  # tags that are indented like code
+      | \n(?![ \t]*(?:\n|\Z) | [ ]{0,3}(?:`{3,}[^`\n]*$|~{3,}))
+    )*+""",
+    re.VERBOSE | re.DOTALL | re.IGNORECASE | re.MULTILINE,
+)
+_TERMINATORS = re.compile(r"[\n!&*<\[\\\]_`~${]")
 
 
 def build_basic_parser() -> MarkdownIt:
-    """Return a CommonMark parser with GitHub's tables, strikethrough and separate escapes."""
+    """Return a parser of CommonMark, GitHub's tables and strikethrough, and this module's rules."""
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("text_join")
-    parser.block.ruler.at(
-        "html_block", _html_block_rule, {"alt": ["paragraph", "reference", "blockquote"]}
-    )
-    # Link targets are removed later, and no rule begins at any other character.
-    parser.normalizeLink = _keep_url
-    parser.inline.terminator_re = re.compile("[" + re.escape(_TERMINATORS) + "]")
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    # An escaped character stays a token of its own, as it may need its backslash again.
+    parser.disable("text_join")
+    parser.normalizeLink = lambda url: url  # no link's target is kept
+    interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
+    block, inline = parser.block.ruler, parser.inline.ruler
+    block.before("fence", "math_block", build_line_rule(_FORMULA_LINES, _read_formula), interrupts)
+    block.before("fence", "template", build_line_rule(TEMPLATE_TAG, _read_template), interrupts)
+    block.before("reference", "footnote", _footnote_rule, {"alt": ["paragraph", "reference"]})
+    block.at("html_block", _html_block_rule, {"alt": ["paragraph", "reference", "blockquote"]})
+    inline.before("escape", "extension", _inline_rule)
+    # No rule begins at any other character.
+    parser.inline.terminator_re = _TERMINATORS
+    parser.core.ruler.before("inline", "edit", _edit_inline_sources)
     return parser
 
 
-def enable_extensions(parser: MarkdownIt) -> MarkdownIt:
-    """Add this module's rules to the parser."""
-    options: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
-    parser.block.ruler.before("fence", "math_block", _math_block_rule, options)
-    parser.block.ruler.before("fence", "template", _template_rule, options)
-    footnote_options: RuleOptionsType = {"alt": ["paragraph", "reference"]}
-    parser.block.ruler.before("reference", "footnote", _footnote_rule, footnote_options)
-    parser.inline.ruler.before("escape", "extension", _inline_extension)
-    parser.inline.terminator_re = re.compile("[" + re.escape(_EXTENDED_TERMINATORS) + "]")
-    return parser
+def build_line_rule(
+    pattern: re.Pattern[str], read: Callable[[str, re.Match[str]], tuple[str, str] | None]
+) -> Callable[[StateBlock, int, int, bool], bool]:
+    """Return a rule for a pattern that fills one or more whole lines.
+
+    Args:
+        read: takes the lines without the marks of their container, and the match; returns the type
+            and the content of the token, or None if it is something else.
+    """
+
+    def line_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        position = state.bMarks[start] + state.tShift[start]
+        found = pattern.match(state.src, position, state.eMarks[end - 1])
+        if found is None or state.is_code_block(start):
+            return False
+        last = start
+        while state.eMarks[last] < found.end():
+            last += 1
+        leaves_container = any(
+            state.sCount[line] < state.blkIndent and not state.isEmpty(line)
+            for line in range(start, last + 1)
+        )
+        if leaves_container or state.src[found.end() : state.eMarks[last]].strip():
+            return False
+        token_fields = read(state.getLines(start, last + 1, state.sCount[start], False), found)
+        if token_fields is not None and not silent:
+            state.line = last + 1
+            token = state.push(token_fields[0], "", 0)
+            token.map = [start, last + 1]
+            token.content = token_fields[1]
+        return token_fields is not None
+
+    return line_rule
 
 
-def _keep_url(url: str) -> str:
-    return url
+def _read_formula(text: str, found: re.Match[str]) -> tuple[str, str] | None:
+    if "\\" not in text and _EMPTY_LINE.search(text):
+        return None  # two marks with prose between them
+    if found[2] == "\\" and not _MARKUP_CHARACTER.search(text, 2, len(text) - 2):
+        return None
+    lines = (line.rstrip() for line in text.split("\n"))
+    return "math_block", "\n".join(line for line in lines if line)
 
 
-@lru_cache(maxsize=2)
-def _build_parser(with_extensions: bool) -> MarkdownIt:
-    return enable_extensions(build_basic_parser()) if with_extensions else build_basic_parser()
-
-
-def _inline_extension(state: StateInline, silent: bool) -> bool:
-    """Apply the rule for the current character; one combined rule is faster than several."""
-    rule = _INLINE_RULES.get(state.src[state.pos])
-    return rule is not None and rule(state, silent)
-
-
-def _push_token(
-    state: StateInline, token_type: str, content: str, end: int, *, silent: bool
-) -> bool:
-    if not silent:
-        token = state.push(token_type, "", 0)
-        token.content = content
-    state.pos = end
-    return True
-
-
-def _dollar_rule(state: StateInline, silent: bool) -> bool:
-    match = (
-        _DISPLAYED_FORMULA if state.src.startswith("$$", state.pos) else _INLINE_FORMULA
-    ).match(state.src, state.pos)
-    return match is not None and _match_formula(state, match.end(), silent=silent)
-
-
-def _backslash_rule(state: StateInline, silent: bool) -> bool:
-    source, start = state.src, state.pos
-    for opening_mark, closing_mark in (
-        ("\\(", "\\)"),
-        ("\\[", "\\]"),
-        ("\\\\(", "\\\\)"),
-        ("\\\\[", "\\\\]"),
-    ):
-        if source.startswith(opening_mark, start):
-            end = _find_formula_end(source, closing_mark, start + len(opening_mark))
-            return end > 0 and _match_formula(
-                state, end, silent=silent, mark_length=len(opening_mark)
-            )
-    if match := _ENVIRONMENT.match(source, start):
-        end = _find_formula_end(source, f"\\end{{{match[1]}}}", match.end())
-        return end > 0 and _match_formula(state, end, silent=silent)
-    return False
-
-
-def _find_formula_end(source: str, mark: str, start: int) -> int:
-    """Return the end of a formula that `mark` closes, or 0 if there is none nearby."""
-    position = source.find(mark, start, start + _MAX_FORMULA_CHARACTERS)
-    return position + len(mark) if position >= 0 else 0
-
-
-def _match_formula(state: StateInline, end: int, *, silent: bool, mark_length: int = 1) -> bool:
-    """Match a formula that parsing would change; any other match may be two prices."""
-    text = state.src[state.pos : end]
-    if end > state.posMax or _NON_FORMULA.search(text):
-        return False
-    return bool(
-        _MARKUP_CHARACTER.search(text, mark_length, len(text) - mark_length)
-    ) and _push_token(state, "math_inline", " ".join(text.split()), end, silent=silent)
-
-
-def _bracket_rule(state: StateInline, silent: bool) -> bool:
-    source, start = state.src, state.pos
-    next_character = source[start + 1 : start + 2]
-    if next_character == "[":
-        return _wiki_link_rule(state, silent)
-    match = _FOOTNOTE_MARK.match(source, start) if next_character == "^" else None
-    if match is None or not (match[1] in state.env.get("footnotes", ()) or match[1].isdecimal()):
-        return False
-    is_inside_word = (
-        source[start - 1 : start].isalnum() and source[match.end() : match.end() + 1].isalnum()
-    )
-    separator = " " if is_inside_word and source[start - 1].isascii() else ""
-    return _push_token(state, "text", separator, match.end(), silent=silent)
-
-
-def _wiki_link_rule(state: StateInline, silent: bool) -> bool:
-    match = _WIKI_LINK.match(state.src, state.pos)
-    if match is None or match[2][0].isspace():
-        return False
-    if match[2].upper() in state.env.get("references", {}):  # [[1]], where [1]: is defined
-        return False
-    text = "" if match[1] else extract_wiki_link_text(match[2])
-    return _push_token(state, "text", text, match.end(), silent=silent)
-
-
-def extract_wiki_link_text(inner: str) -> str:
-    """Return the visible text of `[[inner]]`: its label, or else the page's or heading's name."""
-    page, _, label = inner.replace("\\|", "|").partition("|")
-    if label.strip():
-        return label.strip()
-    page, _, heading = page.partition("#")
-    heading = "" if heading.startswith("^") else heading.replace("#", " ").strip()
-    return page.rsplit("/", 1)[-1].strip().removesuffix(".md") or heading
-
-
-def _exclamation_rule(state: StateInline, silent: bool) -> bool:
-    return state.src.startswith("![[", state.pos) and _wiki_link_rule(state, silent)
-
-
-def _brace_rule(state: StateInline, silent: bool) -> bool:
-    match = TEMPLATE_TAG.match(state.src, state.pos)
-    return match is not None and _push_token(state, "text", "", match.end(), silent=silent)
-
-
-_INLINE_RULES: dict[str, Callable[[StateInline, bool], bool]] = {
-    "$": _dollar_rule,
-    "\\": _backslash_rule,
-    "[": _bracket_rule,
-    "!": _exclamation_rule,
-    "{": _brace_rule,
-}
-
-
-def _get_line_text(state: StateBlock, line: int) -> str:
-    return state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]
-
-
-def _math_block_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    if state.is_code_block(start):
-        return False
-    first_line = _get_line_text(state, start)
-    if first_line[:1] not in {"$", "\\"}:
-        return False
-    opening_mark = next((mark for mark in _FORMULA_END_MARKS if first_line.startswith(mark)), "")
-    closing_mark = _FORMULA_END_MARKS.get(opening_mark, "")
-    if not opening_mark and (match := _ENVIRONMENT.match(first_line)):
-        opening_mark, closing_mark = match[0], f"\\end{{{match[1]}}}"
-    last_line = (
-        _find_last_line(state, start, end, opening_mark, closing_mark) if opening_mark else None
-    )
-    if last_line is None:
-        return False
-    content = state.getLines(start, last_line + 1, state.sCount[start], False)
-    if "\\" not in content and any(state.isEmpty(line) for line in range(start, last_line)):
-        return False  # two marks with prose between them
-    if opening_mark == "\\[" and not _MARKUP_CHARACTER.search(content, 2, len(content) - 2):
-        return False
-    if not silent:
-        state.line = last_line + 1
-        token = state.push("math_block", "", 0)
-        token.map = [start, last_line + 1]
-        token.content = "\n".join(line.rstrip() for line in content.split("\n") if line.strip())
-    return True
-
-
-def _find_last_line(
-    state: StateBlock, start: int, end: int, opening: str, closing: str
-) -> int | None:
-    """Return the line where a displayed formula ends without text after it, or None."""
-    for line in range(start, min(end, start + _MAX_BLOCK_LINES)):
-        if line > start and not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
-            return None
-        text = _get_line_text(state, line)
-        position = text.find(closing, len(opening) if line == start else 0)
-        if position >= 0:
-            return line if _FORMULA_LABEL.fullmatch(text, position + len(closing)) else None
-    return None
-
-
-def _template_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Match a template tag over several lines, one of which might otherwise begin a block."""
-    tag_start = state.bMarks[start] + state.tShift[start]
-    if state.src[tag_start : tag_start + 1] != "{" or state.is_code_block(start):
-        return False
-    match = TEMPLATE_TAG.match(state.src, tag_start, state.eMarks[end - 1])
-    if match is None or match.end() <= state.eMarks[start]:
-        return False
-    line = start
-    while state.eMarks[line] < match.end():
-        line += 1
-    if state.src[match.end() : state.eMarks[line]].strip():
-        return False
-    if not silent:
-        state.line = line + 1
-    return True
+def _read_template(text: str, _found: re.Match[str]) -> tuple[str, str] | None:
+    """Return no content for a tag over several lines, one of which might begin a block."""
+    return ("html_block", "") if "\n" in text else None
 
 
 def _footnote_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Match `[^1]: text` and any indented paragraphs after it; they stay in place."""
-    if state.is_code_block(start):
-        return False
-    match = _FOOTNOTE.match(_get_line_text(state, start))
-    depth = state.env.get("footnote_depth", 0)
-    if match is None or depth >= _MAX_FOOTNOTE_DEPTH:
+    """Match the mark of a footnote; its text and the indented blocks below stay in place."""
+    position = state.bMarks[start] + state.tShift[start]
+    found = _FOOTNOTE.match(state.src, position, state.eMarks[start])
+    if found is None or state.is_code_block(start):
         return False
     if silent:
         return True
-    lines = [_get_line_text(state, start)[match.end() :]]
-    follows_empty_line = False
-    line = start + 1
-    while line < end:
-        is_empty = state.isEmpty(line)
-        indent = state.sCount[line] - state.blkIndent
-        if not is_empty and (
-            (follows_empty_line and indent < 2)
-            or indent < 0
-            or _FOOTNOTE.match(_get_line_text(state, line))
-        ):
-            break
-        lines.append("" if is_empty else state.getLines(line, line + 1, state.blkIndent + 4, False))
-        follows_empty_line = is_empty
-        line += 1
-    state.env["footnote_depth"] = depth + 1
-    state.md.block.parse("\n".join(lines), state.md, state.env, state.tokens)
-    state.env["footnote_depth"] = depth
-    state.line = line
+    state.env.setdefault("footnotes", set()).add(found[1])
+    unchanged = state.bMarks[start], state.tShift[start], state.sCount[start]
+    state.level += 1
+    state.blkIndent += 4
+    state.bMarks[start], state.tShift[start], state.sCount[start] = found.end(), 0, state.blkIndent
+    state.md.block.tokenize(state, start, end)
+    state.bMarks[start], state.tShift[start], state.sCount[start] = unchanged
+    state.blkIndent -= 4
+    state.level -= 1
     return True
 
 
@@ -324,67 +175,110 @@ def _html_block_rule(state: StateBlock, start: int, end: int, silent: bool) -> b
 
     if not html_block(state, start, end, silent):
         return False
-    if silent:
+    line_start = state.bMarks[start]
+    position = line_start + state.tShift[start]
+    is_in_quotation = line_start > 0 and state.src[line_start - 1] != "\n"
+    if silent or is_in_quotation or _RAW_TEXT_START.match(state.src, position):
         return True
-    token: Token = state.tokens[-1]
-    first_line = _get_line_text(state, start)
-    if first_line.lower().startswith(_RAW_TEXT_STARTS):
-        return True
-    last_line = _find_html_end(state, start, state.line, end)
-    if last_line != state.line:
-        state.line = last_line
-        token.map = [start, last_line]
-        token.content = state.getLines(start, last_line, state.blkIndent, True)
+    line = start + 1
+    if not _MARKDOWN_ATTRIBUTE.match(state.src, position):
+        found = _HTML_LINES.match(state.src, position, state.eMarks[end - 1])
+        while (
+            found is not None
+            and line < end
+            and state.bMarks[line] < found.end()
+            and (state.isEmpty(line) or state.sCount[line] >= state.blkIndent)
+        ):
+            line += 1
+    state.line = line
+    token = state.tokens[-1]
+    token.map = [start, line]
+    token.content = state.getLines(start, line, state.blkIndent, True)
     return True
 
 
-def _find_html_end(state: StateBlock, start: int, line: int, end: int) -> int:
-    """Return the line after raw HTML that begins at `start`; CommonMark ends it before `line`."""
-    if _MARKDOWN_ATTRIBUTE.match(_get_line_text(state, start)):
-        return start + 1
-    current_line = start
-    while current_line < line:
-        text = _get_line_text(state, current_line)
-        if current_line > start and state.sCount[current_line] < 4 and _FENCE_START.match(text):
-            return current_line
-        element_end = _find_element_end(state, current_line, end, text)
-        current_line = element_end if element_end is not None else current_line + 1
-        line = max(line, current_line)
-        if current_line == line:
-            line = _find_indented_tags_end(state, line, end)
-    return line
+def _inline_rule(state: StateInline, silent: bool) -> bool:
+    """Match a formula, a template tag, a footnote mark or a wiki link; one rule is faster."""
+    source, start = state.src, state.pos
+    kind, content = "text", ""
+    match source[start]:
+        case "$" | "\\":
+            kind = "math_inline"
+            found = _FORMULA.match(source, start, state.posMax)
+            if found is None or not _is_formula(found):
+                return False
+            content = " ".join(found[0].split())
+        case "{":
+            found = TEMPLATE_TAG.match(source, start, state.posMax)
+        case "[" if source.startswith("[^", start):
+            found = _FOOTNOTE_MARK.match(source, start, state.posMax)
+            if found is None or found[1] not in state.env.get("footnotes", ()):
+                return False
+            content = _separate_words(source[start - 1 : start], source[found.end() :][:1])
+        case "[" | "!":
+            found = _WIKI_LINK.match(source, start, state.posMax)
+            if found is None or found[2].upper() in state.env.get("references", {}):
+                return False  # also [[1]], where [1]: is defined
+            content = "" if found[1] else _read_wiki_link(found[2])
+        case _:
+            return False
+    if found is None:
+        return False
+    if not silent:
+        state.push(kind, "", 0).content = content
+    state.pos = found.end()
+    return True
 
 
-def _find_element_end(state: StateBlock, first: int, end: int, text: str) -> int | None:
-    """Return the end of an element that begins on this line and has no Markdown, or None."""
-    for start_pattern, end_pattern in _RAW_ELEMENTS:
-        if (match := start_pattern.search(text)) and not end_pattern.search(text, match.end()):
-            return _find_line(state, first + 1, min(end, first + _MAX_BLOCK_LINES), end_pattern)
-    if _UNFINISHED_TAG.search(text):
-        return _find_line(state, first + 1, min(end, first + _MAX_TAG_LINES), _TAG_END)
-    return None
+def _is_formula(found: re.Match[str]) -> bool:
+    """Return whether parsing would change a formula; any other match may be two prices."""
+    mark_length = 1 + len(found[2] or found[4] or "")
+    return not _NON_FORMULA.search(found[0]) and bool(
+        _MARKUP_CHARACTER.search(found[0], mark_length, len(found[0]) - mark_length)
+    )
 
 
-def _find_indented_tags_end(state: StateBlock, line: int, end: int) -> int:
-    """Return the line after any tags that follow and are indented like code."""
-    next_line = line
-    while next_line < end and state.isEmpty(next_line):
-        next_line += 1
-    if (
-        not line < next_line < end
-        or state.sCount[next_line] - state.blkIndent < 4
-        or not _get_line_text(state, next_line).startswith("<")
-    ):
-        return line
-    while next_line < end and not state.isEmpty(next_line):
-        next_line += 1
-    return next_line
+def _separate_words(previous: str, following: str) -> str:
+    return " " if previous.isascii() and previous.isalnum() and following.isalnum() else ""
 
 
-def _find_line(state: StateBlock, start: int, end: int, pattern: re.Pattern[str]) -> int | None:
-    for line in range(start, end):
-        if not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
-            return None
-        if pattern.search(_get_line_text(state, line)):
-            return line
-    return None
+def _read_wiki_link(inner: str) -> str:
+    """Return the visible text of `[[inner]]`: its label, or else the page's or heading's name."""
+    page, _, label = inner.replace("\\|", "|").partition("|")
+    if label.strip():
+        return label.strip()
+    page, _, heading = page.partition("#")
+    heading = "" if heading.startswith("^") else heading.replace("#", " ").strip()
+    return page.rsplit("/", 1)[-1].strip().removesuffix(".md") or heading
+
+
+def _edit_inline_sources(state: StateCore) -> None:
+    """Remove names of pictures and ids from the blocks, and make callouts plain blocks."""
+    for index, token in enumerate(state.tokens):
+        if token.type != "inline":
+            continue
+        container = state.tokens[index - 2].type if index > 1 else ""
+        if token.content.startswith("[!") and container == "blockquote_open":
+            _unwrap_callout(state, index)
+        if state.tokens[index - 1].type == "heading_open":
+            token.content = _HEADING_ID.sub("", token.content)
+        elif container != "list_item_open" and (found := _PICTURE_LINES.match(token.content)):
+            token.content = token.content[found.end() :]
+        if "^" in token.content[-7:]:
+            token.content = _BLOCK_ID.sub("", token.content)
+
+
+def _unwrap_callout(state: StateCore, index: int) -> None:
+    """Remove a callout's mark; its title becomes a line, and the author's are no quotation."""
+    inline, quotation = state.tokens[index], state.tokens[index - 2]
+    callout = _CALLOUT.match(inline.content)
+    if callout is None:
+        return
+    inline.content = inline.content[callout.end() :].replace("\n", "  \n", 1)
+    if callout[1].strip().lower() in _QUOTATION_CALLOUTS:
+        return
+    quotation.tag = "div"
+    for token in state.tokens[index:]:
+        if token.type == "blockquote_close" and token.level == quotation.level:
+            token.tag = "div"
+            return

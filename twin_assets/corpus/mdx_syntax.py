@@ -1,8 +1,5 @@
 """Parse MDX: Markdown with `import`, `{expressions}` and components; only the prose is kept.
 
-Scope: the parser's rules for MDX, and detecting MDX. Out of scope: rendering the parsed post
-(`markdown_cleaning`), and HTML elements (`html_in_markdown`).
-
 Grammar: https://mdxjs.com/docs/what-is-mdx/. A component is reduced to its children, like an
 unknown HTML element. A component with "quote" in its name becomes a block quotation. Text that a
 component renders from its attributes is lost. MDX allows Markdown between tags but no indented
@@ -13,161 +10,87 @@ code.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from twin_assets.corpus.markdown_syntax import build_basic_parser, enable_extensions
+from twin_assets.corpus.markdown_syntax import build_line_rule
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.ruler import RuleOptionsType
-    from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
 
-_MAX_TAG_CHARACTERS = 4_000
 _IMPORT = re.compile(
-    r"import\s+(?:[\w$*{][^'\"\n;]{0,300}\sfrom\s+)?['\"][^'\"\n]{1,300}['\"];?[ \t]*$"
+    r"\s*import\s+(?:[\w$*{][^'\"\n;]{0,300}\sfrom\s+)?['\"][^'\"\n]{1,300}['\"];?[ \t]*$",
+    re.MULTILINE,
 )
-_MODULE_LINE = re.compile(
-    r"import\s+(?:['\"]|[\w$*{},\s]+from\s|\{[ \t]*$|[\w$]+,?[ \t]*\{?[ \t]*$)"
-    r"|export\s+(?:const|let|var|function|async|default|class|type|interface|\{|\*)"
+
+
+def _nest_braces(depth: int) -> str:
+    """Return a pattern of braces in braces; possessive repetition keeps the time linear."""
+    inner = rf"|{_nest_braces(depth - 1)}" if depth else ""
+    return rf"\{{(?:[^{{}}]{inner}){{0,20000}}+\}}"
+
+
+_BRACES = _nest_braces(4)
+_STRINGS = r"\"[^\"]{0,4000}\"|'[^']{0,4000}'"
+_ATTRIBUTES = rf"(?=[\s/>])(?:[^\"'{{}}<>]|{_STRINGS}|{_BRACES}){{0,4000}}+"
+_TAG_OR_EXPRESSION = rf"<(/?)((?:[A-Za-z][\w.:-]{{0,80}})?){_ATTRIBUTES}>|{_BRACES}"
+_NEXT = re.compile(_TAG_OR_EXPRESSION)
+_LINES = re.compile(rf"(?:(?:{_TAG_OR_EXPRESSION})[ \t]*)+")
+_MODULE_LINES = re.compile(
+    r"(?:import\s+(?:['\"]|[\w$*{},\s]+from\s|\{[ \t]*$|[\w$]+,?[ \t]*\{?[ \t]*$)"
+    r"|export\s+(?:const|let|var|function|async|default|class|type|interface|\{|\*))"
+    rf"(?:{_BRACES}|[^\n]|\n(?![ \t]*(?:\n|\Z)))*+",
+    re.MULTILINE,
 )
-_TAG_NAME = re.compile(r"</?([A-Za-z][\w.:-]{0,80})?(?=[\s/>])|<>|</>")
 _STRING = re.compile(r"\{\s*(?:'([^'\\\n]*)'|\"([^\"\\\n]*)\"|`([^`\\$]*)`)\s*\}")
-_BRACES = re.compile(r"[{}]")
 
 
 def has_mdx_import(text: str) -> bool:
     """Return whether the first line of a post is an import."""
-    first_line = text.lstrip()[:400].split("\n", 1)[0]
-    return first_line.startswith("import") and bool(_IMPORT.match(first_line))
+    return text.lstrip().startswith("import") and bool(_IMPORT.match(text))
 
 
-@lru_cache(maxsize=1)
-def build_mdx_parser() -> MarkdownIt:
-    """Return the parser for MDX posts."""
-    markdown = enable_extensions(build_basic_parser()).disable(["code", "autolink", "html_inline"])
-    options: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote"]}
-    markdown.block.ruler.before("fence", "module", _module_rule, {"alt": []})
-    markdown.block.ruler.at("html_block", _flow_rule, options)
-    markdown.inline.ruler.before("extension", "element", _inline_rule)
-    return markdown
+def add_mdx_rules(parser: MarkdownIt) -> None:
+    """Make a parser of `markdown_syntax` read MDX."""
+    parser.disable(["code", "autolink", "html_inline"])
+    interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote"]}
+    module_rule = build_line_rule(_MODULE_LINES, _read_module)
+    parser.block.ruler.before("fence", "module", module_rule, {"alt": []})
+    parser.block.ruler.at("html_block", build_line_rule(_LINES, _read_tags), interrupts)
+    parser.inline.ruler.before("extension", "element", _element_rule)
 
 
-def _module_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Match `import` and `export` up to the first blank line outside braces."""
-    line_start = state.bMarks[start]
-    if state.tShift[start] or not state.src.startswith(("import", "export"), line_start):
-        return False
-    if not _MODULE_LINE.match(state.src, line_start, state.eMarks[start]):
-        return False
-    if silent:
-        return True
-    line, open_brace_count = start, 0
-    while line < end and (open_brace_count > 0 or not state.isEmpty(line)):
-        text = state.src[state.bMarks[line] : state.eMarks[line]]
-        open_brace_count += sum(1 if brace == "{" else -1 for brace in _BRACES.findall(text))
-        line += 1
-    state.line = line
-    return True
+def _read_module(_text: str, _found: re.Match[str]) -> tuple[str, str]:
+    return "html_block", ""
 
 
-def _flow_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Match tags or expressions that fill one or more whole lines."""
-    block_start = state.bMarks[start] + state.tShift[start]
-    if state.src[block_start : block_start + 1] not in {"<", "{"}:
-        return False
-    tags: list[str] = []
-    position, limit = block_start, state.eMarks[end - 1]
-    while position < limit and state.src[position] in "<{":
-        tag_end = _find_tag_end(state.src, position, limit)
-        if not tag_end:
-            return False
-        if state.src[position] == "<":
-            tags.append(_to_html_tag(state.src[position:tag_end]))
-        position = tag_end
-        while state.src[position : position + 1] in {" ", "\t"}:
-            position += 1
-    line = start
-    while line < end and state.eMarks[line] < position:
-        line += 1
-    if line >= end or state.src[position : state.eMarks[line]].strip():
-        return False
-    if not silent:
-        state.line = line + 1
-        token = state.push("html_block", "", 0)
-        token.map = [start, line + 1]
-        token.content = "".join(tags)
-    return True
+def _read_tags(_text: str, found: re.Match[str]) -> tuple[str, str]:
+    return "html_block", "".join(map(_to_html_tag, _NEXT.finditer(found[0])))
 
 
-def _inline_rule(state: StateInline, silent: bool) -> bool:
+def _element_rule(state: StateInline, silent: bool) -> bool:
     """Match an element's tag or an expression; only a string literal has text."""
-    start = state.pos
-    if state.src[start] not in "<{":
+    if state.src[state.pos] not in "<{":
         return False
-    end = _find_tag_end(state.src, start, state.posMax)
-    if not end:
+    found = _NEXT.match(state.src, state.pos, state.posMax)
+    if found is None:
         return False
-    if not silent and state.src[start] == "<":
-        state.push("html_inline", "", 0).content = _to_html_tag(state.src[start:end])
+    if not silent and found[0].startswith("<"):
+        state.push("html_inline", "", 0).content = _to_html_tag(found)
     elif not silent:
-        match = _STRING.fullmatch(state.src, start, end)
-        state.push("text", "", 0).content = (
-            (match[1] or match[2] or match[3] or "") if match else ""
-        )
-    state.pos = end
+        text = _STRING.fullmatch(found[0])
+        state.push("text", "", 0).content = text[text.lastindex or 0] if text else ""
+    state.pos = found.end()
     return True
 
 
-def _to_html_tag(tag: str) -> str:
+def _to_html_tag(tag: re.Match[str]) -> str:
     """Return a tag as HTML without attributes; a component becomes a quotation or ""."""
-    match = _TAG_NAME.match(tag)
-    name = (match[1] or "") if match else ""
+    name = tag[2] or ""
     if "quote" in name.lower() and name != "q":
         name = "blockquote"
     if not name or name[0].isupper() or "." in name:
         return ""
-    slash = "/" if tag.startswith("</") else ""
-    end_tag = f"</{name}>" if tag.endswith("/>") and name != "br" else ""
-    return f"<{slash}{name}>{end_tag}"
-
-
-def _find_tag_end(source: str, start: int, limit: int) -> int:
-    """Return the end of the tag or expression that starts at `start`, or 0 if there is none."""
-    if source[start] == "{":
-        return _find_closing_brace(source, start, limit)
-    match = _TAG_NAME.match(source, start)
-    if match is None:
-        return 0
-    if match[0].endswith(">"):
-        return match.end()
-    position, limit = match.end(), min(limit, start + _MAX_TAG_CHARACTERS)
-    while position < limit:
-        character = source[position]
-        if character == ">":
-            return position + 1
-        if character in "\"'":
-            position = source.find(character, position + 1, limit)
-            if position < 0:
-                return 0
-        elif character == "{":
-            position = _find_closing_brace(source, position, limit) - 1
-            if position < 0:
-                return 0
-        elif character == "<":
-            return 0
-        position += 1
-    return 0
-
-
-def _find_closing_brace(source: str, start: int, limit: int) -> int:
-    """Return the end of the braces that open at `start`, or 0 if there is none nearby."""
-    open_brace_count, limit = 0, min(limit, start + _MAX_TAG_CHARACTERS)
-    if source.find("}", start, limit) < 0:
-        return 0
-    for brace in _BRACES.finditer(source, start, limit):
-        open_brace_count += 1 if brace[0] == "{" else -1
-        if not open_brace_count:
-            return brace.end()
-    return 0
+    end_tag = f"</{name}>" if tag[0].endswith("/>") and name != "br" else ""
+    return f"<{tag[1]}{name}>{end_tag}"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twin_assets.corpus.html_cleaning import clean_html
-from twin_assets.corpus.html_fragment import fragment_to_markdown
+from twin_assets.corpus.html_markdown import html_to_markdown
 from twin_assets.corpus.importers.folders import scan_source
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.posts import read_post
@@ -153,7 +153,7 @@ pieces = st.one_of(
 @given(st.lists(pieces, max_size=40).map("".join), st.booleans())
 def test_any_tags_are_cleaned(text: str, is_page: bool) -> None:
     assert isinstance(clean_html(f"<html><body>{text}" if is_page else text), str)
-    assert isinstance(fragment_to_markdown(text), str)
+    assert isinstance(html_to_markdown(text), str)
 
 
 @pytest.mark.parametrize(("depth", "is_read"), [(100, True), (3000, False)])

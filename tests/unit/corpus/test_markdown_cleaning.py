@@ -33,7 +33,7 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         ("An ![alt text](a.png) image", "An image"),
         ("75_vanity.png\n\nText", "Text"),
         ("jobs@2x.webp\nHow many?\n\n- a.png", "How many?\n\n- a.png"),
-        ("[a.png](a.png)\n\nIn `b.png`\nand c.png", "In `b.png` and c.png"),
+        ("a.png\n\nIn `b.png`\nand [c.png](c.png)", "In `b.png` and c.png"),
         ("[![badge](b.svg)](https://a.example)\n\nText", "Text"),
         ("a <b>bold</b> and<br>broken <!-- hidden --> word", "a **bold** and\nbroken word"),
         ("<div>\nIn a <i>block</i>.\n</div>\n\nAfter.", "In a *block*.\n\nAfter."),
@@ -123,7 +123,7 @@ def test_html_in_markdown_renders_as_html_alone(source: str, cleaned: str) -> No
         "\\begin{align}\na &= b_1 \\\\\nc &= d_2\n\\end{align}",
         "> $$\n> a_1 *b*\n> $$",
         "- a\n\n  $$\n  a_1 *b*\n  $$",
-        "| a |\n| --- |\n| $x\\|y_1*z*$ |",
+        "| a | b |\n| --- | --- |\n| $x\\|y_1*z*$ | c |",
         r"$a_1 < b$ and \$5",
     ],
 )
