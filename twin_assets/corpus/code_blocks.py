@@ -20,6 +20,7 @@ _HIGHLIGHT_START = re.compile(
     r"[ \t]*\n?"
 )
 _HIGHLIGHT_END = re.compile(r"\{(?:%-?|\{[<%])[ \t]*(?:/[ \t]*|end)highlight[ \t]*(?:-?%|[%>]\})\}")
+_FENCE_IN_CODE = re.compile(r"^[ \t]*(`{3,})", re.MULTILINE)
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 
 
@@ -39,8 +40,8 @@ def replace_highlights(text: str, replacement: Callable[[str, str], str]) -> str
 
 def fence_code(code: str, language: str = "") -> str:
     """Return a fenced code block with a fence longer than any backtick run that could close it."""
-    runs = (len(run) for run in re.findall(r"^[ \t]*(`{3,})", code, re.MULTILINE))
-    fence = "`" * (max(runs, default=2) + 1)
+    longest_run = max(map(len, _FENCE_IN_CODE.findall(code)), default=2) if "```" in code else 2
+    fence = "`" * (longest_run + 1)
     return f"{fence}{language}\n{code.rstrip()}\n{fence}"
 
 

@@ -208,25 +208,25 @@ def _take_out_elements(tree: Any) -> list[Any]:
     """
     etree: Any = import_module("lxml.etree")
     elements: list[Any] = []
-    for element in list(tree.iter("pre", "script", "math", "sup", "sub", "a", "span")):
-        if is_redundant(element):
-            element.drop_tree()
-        elif (
-            (element.tag in {"pre", "sup", "sub"} or read_formula(element) is not None)
-            # Another one is inside an element that was taken out.
-            and element.getroottree().getroot() is tree
-        ):
-            placeholder = etree.Element("p" if element.tag == "pre" else "span")
-            placeholder.text = f"twinelement{len(elements)}end"
-            placeholder.tail, element.tail = element.tail, None
-            element.getparent().replace(element, placeholder)
-            elements.append(element)
+    # Code comes first, so that the elements inside it are gone.
+    for names in (("pre",), ("script", "math", "sup", "sub", "a", "span")):
+        for element in list(tree.iter(*names)):
+            if is_redundant(element):
+                element.drop_tree()
+            elif (
+                element.tag in {"pre", "sup", "sub"} or read_formula(element) is not None
+            ) and next(element.iterancestors("sup", "sub"), None) is None:
+                placeholder = etree.Element("p" if element.tag == "pre" else "span")
+                placeholder.text = f"twinelement{len(elements)}end"
+                placeholder.tail, element.tail = element.tail, None
+                element.getparent().replace(element, placeholder)
+                elements.append(element)
     return elements
 
 
 def _put_back_elements(body: Any, elements: list[Any]) -> None:
     """Replace the placeholders in the extracted text with their elements."""
-    for node in list(body.iter("*")):
+    for node in list(body.iter("*")) if elements else []:
         for place, text in (("tail", node.tail), ("text", node.text)):
             first_text, *rest = _PLACEHOLDER.split(text or "")
             if not rest or max(map(int, rest[::2])) >= len(elements):

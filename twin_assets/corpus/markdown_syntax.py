@@ -28,8 +28,10 @@ _DISPLAYED_FORMULAS = (
     r"|(\\\\?)\[(?:[^\\]|\\(?!\])){1,4000}\2\]"
     r"|\\begin\{([A-Za-z]{1,40}\*?)\}.{0,4000}?\\end\{\3\}"
 )
-_FORMULA_LINES = re.compile(
-    rf"(?:{_DISPLAYED_FORMULAS})[ \t]*(?:\(\d+\)|\{{#[^{{}}]{{1,80}}\}})?[.,;:]?", re.DOTALL
+_FORMULA_OR_TAG_LINES = re.compile(
+    rf"(?:{_DISPLAYED_FORMULAS})[ \t]*(?:\(\d+\)|\{{#[^{{}}]{{1,80}}\}})?[.,;:]?"
+    rf"|{TEMPLATE_TAG.pattern}",
+    re.DOTALL,
 )
 # To exclude prices, a formula has no space inside its dollar signs and no digit after them.
 _FORMULA = re.compile(
@@ -84,8 +86,8 @@ def build_basic_parser() -> MarkdownIt:
     parser.normalizeLink = lambda url: url  # no link's target is kept
     interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
     block, inline = parser.block.ruler, parser.inline.ruler
-    block.before("fence", "math_block", build_line_rule(_FORMULA_LINES, _read_formula), interrupts)
-    block.before("fence", "template", build_line_rule(TEMPLATE_TAG, _read_template), interrupts)
+    line_rule = build_line_rule(_FORMULA_OR_TAG_LINES, _read_formula_or_tag)
+    block.before("fence", "formula_or_tag", line_rule, interrupts)
     block.before("reference", "footnote", _footnote_rule, {"alt": ["paragraph", "reference"]})
     block.at("html_block", _html_block_rule, {"alt": ["paragraph", "reference", "blockquote"]})
     inline.before("escape", "extension", _inline_rule)
@@ -130,18 +132,16 @@ def build_line_rule(
     return line_rule
 
 
-def _read_formula(text: str, found: re.Match[str]) -> tuple[str, str] | None:
+def _read_formula_or_tag(text: str, found: re.Match[str]) -> tuple[str, str] | None:
+    """Return a formula, or nothing of a template tag with a line that might begin a block."""
+    if text.startswith("{"):
+        return ("html_block", "") if "\n" in text else None
     if "\\" not in text and _EMPTY_LINE.search(text):
         return None  # two marks with prose between them
     if found[2] == "\\" and not _MARKUP_CHARACTER.search(text, 2, len(text) - 2):
         return None
     lines = (line.rstrip() for line in text.split("\n"))
     return "math_block", "\n".join(line for line in lines if line)
-
-
-def _read_template(text: str, _found: re.Match[str]) -> tuple[str, str] | None:
-    """Return no content for a tag over several lines, one of which might begin a block."""
-    return ("html_block", "") if "\n" in text else None
 
 
 def _footnote_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
