@@ -226,17 +226,14 @@ def _convert_number(pieces: list[str | _Block], tag: str) -> list[str | _Block]:
 
 
 def _mark_pieces(pieces: list[str | _Block], mark: str) -> list[str | _Block]:
-    """Put marks around the inline text, and around the text of each whole paragraph."""
-    marked: list[str | _Block] = []
-    for text, blocks in _group_pieces(pieces):
-        marked += [_mark_text(text, mark)] if text else []
-        marked += [
-            block._replace(text=_mark_text(block.text, mark))
-            if block.kind == "paragraph"
-            else block
-            for block in blocks
-        ]
-    return marked
+    """Put marks around the inline text, or around each paragraph if blocks are inside."""
+    texts = [piece for piece in pieces if isinstance(piece, str)]
+    if len(texts) == len(pieces):
+        return [_mark_text("".join(texts), mark)]
+    return [
+        block._replace(text=_mark_text(block.text, mark)) if block.kind == "paragraph" else block
+        for block in _end_paragraphs(pieces)
+    ]
 
 
 def _mark_text(text: str, mark: str, *, has_outer_spaces: bool = True) -> str:
@@ -252,31 +249,24 @@ def _mark_text(text: str, mark: str, *, has_outer_spaces: bool = True) -> str:
     return f"{text[:start]}{_SPAN_START}{mark}{words}{mark}{_SPAN_END}{text[end:]}"
 
 
-def _group_pieces(pieces: list[str | _Block]) -> Iterator[tuple[str, list[_Block]]]:
-    """Yield each run of text, and the blocks that follow it."""
-    texts: list[str] = []
-    blocks: list[_Block] = []
-    for piece in pieces:
-        if isinstance(piece, _Block):
-            blocks.append(piece)
-            continue
-        if blocks:
-            yield "".join(texts), blocks
-            texts, blocks = [], []
-        texts.append(piece)
-    yield "".join(texts), blocks
-
-
 def _end_paragraphs(pieces: list[str | _Block]) -> list[_Block]:
-    """Turn the inline text between blocks into paragraphs."""
-    ended: list[_Block] = []
-    for text, blocks in _group_pieces(pieces):
-        joined = text if text.isascii() else _SOURCE_LINE_END.sub(_join_lines, text)
-        lines = (_SPACES.sub(" ", line).strip() for line in joined.split(_LINE_BREAK))
+    """Turn the inline text between blocks into paragraphs, and leave out empty blocks."""
+    blocks: list[_Block] = []
+    texts: list[str] = []
+    for piece in (*pieces, _Block("")):
+        if isinstance(piece, str):
+            texts.append(piece)
+            continue
+        text = "".join(texts)
+        texts.clear()
+        if not text.isascii():
+            text = _SOURCE_LINE_END.sub(_join_lines, text)
+        lines = (_SPACES.sub(" ", line).strip() for line in text.split(_LINE_BREAK))
         if paragraph := "\n".join(line for line in lines if line):
-            ended.append(_Block("paragraph", paragraph))
-        ended += blocks
-    return [block for block in ended if block.text or block.parts or block.kind == "cell"]
+            blocks.append(_Block("paragraph", paragraph))
+        if piece.text or piece.parts or piece.kind == "cell":
+            blocks.append(piece)
+    return blocks
 
 
 def _join_lines(line_end: re.Match[str]) -> str:

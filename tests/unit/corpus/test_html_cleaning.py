@@ -11,37 +11,85 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twin_assets.corpus.html_cleaning import clean_html
-from twin_assets.corpus.html_markdown import html_to_markdown
 from twin_assets.corpus.importers.folders import scan_source
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.posts import read_post
 from twin_assets.corpus.language import detect_language
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 
-FRAGMENT = """
-<!-- 16 April 2009 -->
-<p>
-<img src="/img/a.png" alt="" class="left"/>
-It's a <a href="https://a.example/">link with
-<code>code</code></a>, isn't it? Two &lt; three &amp; "four".
-</p>
-<pre class="language-c"><b>int</b> main(void)
-{
-    return a[0] &lt; 1;
-}
-</pre>
-<h2>A heading</h2>
-<ul><li>One thing</li><li>Another thing</li></ul>
-<p>Short.</p>
-"""
 
-
-def test_a_fragment_keeps_words_and_code() -> None:
-    assert clean_html(FRAGMENT) == (
-        "It's a link with `code`, isn't it? Two < three & \"four\".\n\n"
-        "```c\nint main(void)\n{\n    return a[0] < 1;\n}\n```\n\n"
-        "## A heading\n\n- One thing\n- Another thing\n\nShort."
-    )
+@pytest.mark.parametrize(
+    ("html", "markdown"),
+    [
+        ("<p>a\n  b&nbsp;c<!-- no --> d</p>", "a b c d"),
+        ("<p>a<br>b<br/><br/>c</p>", "a\nb\nc"),
+        ("<p>a<script>x</script> b<img src='i'> c</p>", "a b c"),
+        ("x<p>a</p>y<div>b<p>c</p>d</div>z", "x\n\na\n\ny\n\nb\n\nc\n\nd\n\nz"),
+        ("<h2>a <em>b</em><br>c</h2>", "## a *b* c"),
+        ("<h3> </h3><p>a</p>", "a"),
+        # inline marks adjoin the words regardless of spaces
+        ("<p>a<b> b </b>c <i></i><em>d</em>e <s>f</s></p>", "a **b** c *d*e ~~f~~"),
+        ("<p><b>a</b><b>b</b> <i>c</i> <i>d</i></p>", "**ab** *c* *d*"),
+        ("<del>a<p>b</p></del>c", "~~a~~\n\n~~b~~\n\nc"),
+        ("<p><b><i>a</i></b> <q>b <q>c</q></q></p>", '***a*** "b "c""'),
+        ("<p><u>a</u> <kbd>b</kbd> <bogus>c</bogus> <a href='/'>d</a></p>", "a b c d"),
+        # code
+        (
+            "<p><code> a  b </code>c <code>`d`</code> <code>e``f</code></p>",
+            "`a b` c `` `d` `` ```e``f```",
+        ),
+        ("<p><code>a<b>b</b></code><code>c</code></p>", "`abc`"),
+        ("<p>a</p><code>b<br>c</code><p>d</p>", "a\n\n```\nb\nc\n```\n\nd"),
+        (
+            "<pre class='language-c'>\n  <b>int</b> x<br>y<!-- c -->;\n</pre>",
+            "```c\n  int x\ny;\n```",
+        ),
+        ("<div class='highlight language-py'><pre>a</pre></div>", "```py\na\n```"),
+        (
+            "{% highlight cl %}\n(if (< a 1) #'b)\n{% endhighlight %}",
+            "```cl\n(if (< a 1) #'b)\n```",
+        ),
+        ("<pre> \n </pre>", ""),
+        # template tags are removed except in code
+        ("<p>a {% b %}[^1]c <code>{% d %}</code></p>", "a c `{% d %}`"),
+        ("a {{<b c='d'>}} e{% f g=\"<p>h</p>\" %}", "a e"),
+        # numbers, notes, formulas
+        ("<p>a<sup>2</sup> b<sub>n</sub> c<sup>th</sup></p>", "a² bn cth"),
+        ("<p>a<sup id='fnref1'><a href='#fn1'>[1]</a></sup> b</p>", "a b"),
+        ("<p>a <a href='#fnref1'>↩</a><a href='#note'>b</a></p>", "a b"),
+        ("<p>a <script type='math/tex; mode=display'>x_1</script></p>", "a $$x_1$$"),
+        ("<p>a <math alttext='x_1'><mi>x</mi></math></p>", "a $x_1$"),
+        ("<p>&lt;div&gt; &amp;lt; 1 &lt; 2</p>", "\\<div> \\&lt; 1 < 2"),
+        ("<p>字\n字 a\nb</p>", "字字 a b"),
+        # lists; items are paragraphs where the page has paragraphs in them
+        ("<ul><li>a</li><li><p>b</p></li></ul>", "- a\n\n- b"),
+        ("<ol start='9'><li>a<li>b</ol>", "9. a\n10. b"),
+        ("<ol start='99999999999999999999'><li>a</ol>", "1. a"),
+        ("<ul><li>a<ol><li>b</li></ol></li><li>c</li></ul>", "- a\n  1. b\n- c"),
+        ("<ul><li>a</li><ul><li>b</li></ul><li>c</li></ul>", "- a\n  - b\n- c"),
+        ("<ul><li><p>a</p><p>b</p></li><li>c</li></ul>", "- a\n\n  b\n\n- c"),
+        ("<ul><li>a<pre>b\n\nc</pre></li></ul>", "- a\n\n  ```\n  b\n\n  c\n  ```"),
+        ("<dl><dt>a</dt><dd>b</dd></dl>", "- a\n- b"),
+        ("<ul> <li> </li> </ul>", ""),
+        ("<blockquote>a<p>b</p><ul><li>c</li></ul></blockquote>", "> a\n>\n> b\n>\n> - c"),
+        # tables
+        (
+            "<table><caption>t</caption><tr><th>a</th><th>b</th></tr><tr><td><p>c</p><p>d</p></td>"
+            "</tr></table>",
+            "t\n\n| a | b |\n| --- | --- |\n| c d |  |",
+        ),
+        ("<table><tr><td>a|b</td><td>c</td></tr></table>", "| a\\|b | c |"),
+        ("<table><tr><td>1</td><td><pre>a</pre></td></tr></table>", "1\n\n```\na\n```"),
+        ("<table><tr><td>a</td></tr><tr><td>b</td></tr></table>", "a\n\nb"),
+        ("<figure><img><figcaption>a</figcaption></figure><hr>b", "a\n\nb"),
+        # nothing to show
+        ("", ""),
+        ("<!-- only a comment -->", ""),
+        ("<html></html>", ""),
+    ],
+)
+def test_html_becomes_markdown(html: str, markdown: str) -> None:
+    assert clean_html(html) == markdown
 
 
 def test_only_the_main_text_of_a_page_is_kept() -> None:
@@ -97,33 +145,6 @@ def test_running_text_is_kept_in_what_the_extractor_drops(end: str, kept: str, l
     assert not lost or lost not in cleaned
 
 
-def test_jekyll_highlights_in_html_are_code() -> None:
-    code = "{% highlight cl %}\n(if (< a 1) #'b)\n{% endhighlight %}"
-    cleaned = clean_html(f"<p>Before it all</p>\n{code}\n<p>After</p>")
-    assert cleaned == "Before it all\n\n```cl\n(if (< a 1) #'b)\n```\n\nAfter"
-
-
-def test_text_between_blocks_is_kept() -> None:
-    cleaned = clean_html("Loose words first. <p>A paragraph.</p> Loose words last.")
-    assert [line for line in cleaned.split("\n") if line] == [
-        "Loose words first.",
-        "A paragraph.",
-        "Loose words last.",
-    ]
-
-
-@pytest.mark.parametrize("text", ["", "   ", "<!-- only a comment -->", "<html></html>"])
-def test_empty_pages_stay_empty(text: str) -> None:
-    assert clean_html(text) == ""
-
-
-def test_shortcodes_in_html_are_removed_before_parsing() -> None:
-    source = (
-        "<p>a {{<figure src='b.png'>}} c</p>{% include d.html e=\"<p>f</p>\" %}<code>{% g %}</code>"
-    )
-    assert clean_html(source) == "a c\n\n`{% g %}`"
-
-
 def test_formulas_are_kept_and_footnote_marks_removed() -> None:
     body = "".join(
         f"<p>Ten to the sixth, 10<sup>6</sup>, is<sup><a href='#fn1'>1</a></sup> what {pronoun} "
@@ -153,7 +174,6 @@ pieces = st.one_of(
 @given(st.lists(pieces, max_size=40).map("".join), st.booleans())
 def test_any_tags_are_cleaned(text: str, is_page: bool) -> None:
     assert isinstance(clean_html(f"<html><body>{text}" if is_page else text), str)
-    assert isinstance(html_to_markdown(text), str)
 
 
 @pytest.mark.parametrize(("depth", "is_read"), [(100, True), (3000, False)])
@@ -170,7 +190,7 @@ def test_deeply_nested_pages_are_read_or_empty(depth: int, is_read: bool) -> Non
     [
         *("[", "![", "*a", "[^", "{%", "{{<", "<", "<p>", "`", "~", "- a\n", "$a", "\\("),
         *("\\begin{a}", "[^a]: ", "$$\n", "<pre\n\n", "<div>\n<pre>\n\n", "<a b\n\n", "<b>"),
-        *("> [!a]\n\n", "{:"),
+        *("> [!a]\n\n", "{:", "{", "{a", "<a b={", "<a b='"),
     ],
 )
 def test_time_is_linear_in_the_length(mark: str) -> None:
@@ -178,6 +198,7 @@ def test_time_is_linear_in_the_length(mark: str) -> None:
     text = mark * (20_000 // len(mark))
     assert isinstance(clean_html(text), str)
     assert isinstance(clean_markdown(text), str)
+    assert isinstance(clean_markdown(text, is_mdx=True), str)
     assert isinstance(detect_language(text), str)
 
 
