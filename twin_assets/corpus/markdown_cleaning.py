@@ -20,7 +20,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.corpus.code_blocks import fence_code, replace_highlights
-from twin_assets.corpus.html_markdown import FORMULA, MARK, html_to_markdown, remove_title
+from twin_assets.corpus.html_markdown import (
+    DROPPED_TAGS,
+    FORMULA,
+    MARK,
+    html_to_markdown,
+    remove_title,
+)
 from twin_assets.corpus.markdown_escapes import mark_escaped_character, resolve_escapes
 from twin_assets.corpus.markdown_syntax import build_basic_parser
 from twin_assets.corpus.mdx_syntax import add_mdx_rules, has_mdx_import
@@ -37,7 +43,11 @@ _TAG = re.compile(
 _VOID_TAGS = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 )
-_OPTIONAL_END_TAGS = frozenset({"li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot"})
+# Where one of these is not closed, it ends with its block.
+_ENDED_WITH_BLOCK = frozenset(
+    {"p", "blockquote", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot"}
+)
+_HIDDEN_TAGS = frozenset({"script", "style", "svg"})
 # A sentence may mention these tags without using them.
 _NEVER_INLINE_TAGS = frozenset(
     {"title", "select", "button", "textarea", "object", "form", "noscript", "canvas", "iframe"}
@@ -73,49 +83,41 @@ def _remove_unclosed_tags(tokens: Sequence[Token]) -> None:
     """Remove tags that are not closed, or that a sentence mentions, from raw HTML.
 
     Otherwise an element would extend to the end of the post, and a `<script>` mentioned in a
-    sentence would remove the rest of it. An unclosed quotation ends with its block.
+    sentence would remove the rest of it. The tags of a form or a player around Markdown are removed
+    too, as the Markdown is text of the post.
     """
-    tags: list[tuple[Token, re.Match[str]]] = []
+    tags: list[tuple[Token, str, re.Match[str]]] = []
     for token in chain.from_iterable((block, *(block.children or ())) for block in tokens):
         if token.type in {"html_block", "html_inline"}:
             token.content = remove_html_template_tags(token.content)
-            tags += [(token, tag) for tag in _TAG.finditer(token.content) if tag[2]]
+            found = (tag for tag in _TAG.finditer(token.content) if tag[2])
+            tags += [(token, tag[2].lower(), tag) for tag in found]
     open_tags: list[int] = []
     open_counts: Counter[str] = Counter()
     removed: set[int] = set()
-
-    def end_unclosed(index: int, *, is_in_parent: bool) -> None:
-        token, tag = tags[index]
-        name = tag[2].lower()
-        if name == "blockquote":
-            token.content += "</blockquote>"
-        elif token.type == "html_inline" or not (
-            name == "p" or (is_in_parent and name in _OPTIONAL_END_TAGS)
-        ):
-            removed.add(index)
-
-    for index, (token, tag) in enumerate(tags):
-        name = tag[2].lower()
+    for index, (token, name, tag) in enumerate(tags):
+        if name in _VOID_TAGS:
+            continue
         if token.type == "html_inline" and name in _NEVER_INLINE_TAGS:
             removed.add(index)
-        elif name in _VOID_TAGS:
-            continue
         elif not tag[1]:
             open_tags.append(index)
             open_counts[name] += 1
         elif not open_counts[name]:
             removed.add(index)
         else:
-            while (opened := tags[open_tags[-1]][1][2].lower()) != name:
-                open_counts[opened] -= 1
-                end_unclosed(open_tags.pop(), is_in_parent=True)
+            while tags[opening := open_tags.pop()][1] != name:
+                removed.add(opening)
+                open_counts[tags[opening][1]] -= 1
             open_counts[name] -= 1
-            open_tags.pop()
-    for index in open_tags:
-        end_unclosed(index, is_in_parent=False)
-    for index in sorted(removed, reverse=True):
-        token, tag = tags[index]
-        token.content = token.content[: tag.start()] + token.content[tag.end() :]
+            if name in DROPPED_TAGS - _HIDDEN_TAGS and tags[opening][0] is not token:
+                removed |= {opening, index}
+    for index in sorted(removed.union(open_tags), reverse=True):
+        token, name, tag = tags[index]
+        if token.type == "html_block" and name in _ENDED_WITH_BLOCK and not tag[1]:
+            token.content += f"</{name}>"
+        else:
+            token.content = token.content[: tag.start()] + token.content[tag.end() :]
 
 
 @lru_cache(maxsize=2)

@@ -81,6 +81,7 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         ("a <em>b</em> _c_ <del>d</del> H<sub>2</sub>O", "a *b* _c_ ~~d~~ H₂O"),
         # unclosed tags, and tags that a sentence mentions
         ("<blockquote>a\n\nb", "> a\n\nb"),
+        ("<li>a\n\nb\n\n<form>\n\n*c*\n\n</form>", "- a\n\nb\n\n*c*"),
         ("a <script> b\n\nc", "a b\n\nc"),
         ("a <b>b</b> <title> c <select> d", "a **b** c d"),
         ("</div>\n\na", "a"),
