@@ -153,7 +153,7 @@ def _convert(element: Any) -> list[str | _Block]:
     if tag == "pre":
         is_formula = element.get("class") == FORMULA
         return [_Block("", str(element.text or "") if is_formula else _fence_code(element))]
-    if tag in _CODE_TAGS and not any(child.tag in BLOCK_TAGS for child in element):
+    if tag in _CODE_TAGS and (not len(element) or next(element.iter(*BLOCK_TAGS), None) is None):
         # lxml refuses `_LINE_BREAK`, which is no character of XML.
         code = _SPACES.sub(" ", _read_code(element, line_break="\u2028"))
         if "\u2028" in code.strip():
@@ -230,10 +230,11 @@ def _mark_pieces(pieces: list[str | _Block], mark: str) -> list[str | _Block]:
     texts = [piece for piece in pieces if isinstance(piece, str)]
     if len(texts) == len(pieces):
         return [_mark_text("".join(texts), mark)]
-    return [
+    marked: list[str | _Block] = [
         block._replace(text=_mark_text(block.text, mark)) if block.kind == "paragraph" else block
         for block in _end_paragraphs(pieces)
     ]
+    return [*marked, _Block("")]
 
 
 def _mark_text(text: str, mark: str, *, has_outer_spaces: bool = True) -> str:
@@ -345,15 +346,13 @@ def _build_table(blocks: list[_Block]) -> list[_Block]:
 
 
 def _list_texts(blocks: Iterable[_Block]) -> Iterator[str]:
-    """Yield the texts of blocks; an item, a row or a cell outside its parent becomes its text."""
+    """Yield the texts of blocks, also of items, rows and cells outside a list or a table."""
     for block in blocks:
         if block.kind == "item":
             yield _indent("\n".join(_list_texts(block.parts)), first_prefix="- ")
-        elif block.kind == "row":
-            yield from (" ".join(_list_texts(cell.parts)) for cell in block.parts)
-        elif block.kind == "cell":
-            yield " ".join(_list_texts(block.parts))
-        else:
+        elif block.parts:
+            yield from _list_texts(block.parts)
+        elif block.text:
             yield block.text
 
 
