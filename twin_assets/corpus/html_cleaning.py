@@ -33,7 +33,9 @@ _MIN_WORD_SHARE = 1 / 3
 """If a smaller share of the words in a page's paragraphs and items is extracted, slower extractors
 run too."""
 
-_UNWRAPPED_TAGS = (*("a", "span", "abbr", "font", "u", "cite", "small", "kbd", "samp", "var"),)
+_UNWRAPPED_TAGS = (
+    *("a", "span", "abbr", "font", "u", "cite", "small", "kbd", "samp", "var", "sup", "sub"),
+)
 # trafilatura drops these with their text (`settings.MANUALLY_CLEANED`).
 _DROPPED_BY_EXTRACTOR = (
     *("figure", "figcaption", "aside", "dialog", "fieldset", "footer", "label", "map", "menu"),
@@ -42,6 +44,8 @@ _DROPPED_BY_EXTRACTOR = (
 _NO_RUNNING_TEXT = frozenset(
     {"blockquote", "q", "script", "style", "noscript", "table", "figcaption"}
 )
+# The extractor drops a part of a table outside of one, but not in a paragraph.
+_PARAGRAPH_ENDS = BLOCK_TAGS - {"td", "th", "caption", "thead", "tbody", "tfoot"} | {"br"}
 _MEDIA = ("img", "picture", "video", "audio", "svg", "iframe", "canvas", "object", "embed")
 _MAX_CAPTION_WORDS = 60
 _MIN_TEXT_WORDS = 5
@@ -178,7 +182,7 @@ def _wrap_loose_text(tree: Any) -> None:
     etree: Any = import_module("lxml.etree")
     for container in list(tree.iter("body", "article", "section", "div", "blockquote")):
         children = list(container)
-        if not any(child.tag in BLOCK_TAGS or child.tag == "br" for child in children):
+        if not any(child.tag in _PARAGRAPH_ENDS for child in children):
             word_count = _count_words(container.text_content())
             link_words = " ".join(str(link.text_content()) for link in container.iter("a"))
             if (
@@ -190,7 +194,7 @@ def _wrap_loose_text(tree: Any) -> None:
         paragraph = etree.Element("p")
         paragraph.text, container.text = container.text, None
         for child in children:
-            if child.tag not in BLOCK_TAGS and child.tag != "br":
+            if child.tag not in _PARAGRAPH_ENDS:
                 paragraph.append(child)  # the child's tail moves with it
                 continue
             if "".join(paragraph.itertext()).strip():
@@ -214,8 +218,10 @@ def _take_out_elements(tree: Any) -> list[Any]:
             if is_redundant(element):
                 element.drop_tree()
             elif (
-                element.tag in {"pre", "sup", "sub"} or read_formula(element) is not None
-            ) and next(element.iterancestors("sup", "sub"), None) is None:
+                element.tag == "pre"
+                or (element.tag in {"sup", "sub"} and not len(element))
+                or read_formula(element) is not None
+            ):
                 placeholder = etree.Element("p" if element.tag == "pre" else "span")
                 placeholder.text = f"twinelement{len(elements)}end"
                 placeholder.tail, element.tail = element.tail, None

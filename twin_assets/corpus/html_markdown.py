@@ -219,8 +219,10 @@ def _is_paragraph(element: Any) -> bool:
 
 def _convert_number(pieces: list[str | _Block], tag: str) -> list[str | _Block]:
     """Write a number in superscript or subscript characters; other text stays as it is."""
-    text = "".join(piece for piece in pieces if isinstance(piece, str))
-    if not _NUMBER.fullmatch(text.strip()) or (tag == "sub" and text.strip() == "n"):
+    texts = [piece for piece in pieces if isinstance(piece, str)]
+    text = "".join(texts)
+    is_number = _NUMBER.fullmatch(text.strip()) and not (tag == "sub" and text.strip() == "n")
+    if len(texts) < len(pieces) or not is_number:
         return pieces
     return [text.translate(_SUPERSCRIPTS if tag == "sup" else _SUBSCRIPTS)]
 

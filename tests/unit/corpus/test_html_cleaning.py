@@ -55,6 +55,7 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         ("a {{<b c='d'>}} e{% f g=\"<p>h</p>\" %}", "a e"),
         # numbers, notes, formulas
         ("<p>a<sup>2</sup> b<sub>n</sub> c<sup>th</sup></p>", "a² bn cth"),
+        ("<sup>2<p>a</p></sup><b><hr></b>b<td>c<ul><li>d</ul></td>", "2\n\na\n\nb\n\nc\n\n- d"),
         ("<p>a<sup id='fnref1'><a href='#fn1'>[1]</a></sup> b</p>", "a b"),
         ("<p>a <a href='#fnref1'>↩</a><a href='#note'>b</a></p>", "a b"),
         ("<p>a <script type='math/tex; mode=display'>x_1</script></p>", "a $$x_1$$"),
