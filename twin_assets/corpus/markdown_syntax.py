@@ -214,7 +214,9 @@ def _inline_rule(state: StateInline, silent: bool) -> bool:
             found = _FOOTNOTE_MARK.match(source, start, state.posMax)
             if found is None or found[1] not in state.env.get("footnotes", ()):
                 return False
-            content = _separate_words(source[start - 1 : start], source[found.end() :][:1])
+            content = _separate_words(
+                source[start - 1 : start], source[found.end() : found.end() + 1]
+            )
         case "[" | "!":
             found = _WIKI_LINK.match(source, start, state.posMax)
             if found is None or found[2].upper() in state.env.get("references", {}):
