@@ -10,7 +10,7 @@ They are decided again at every import: of 1,871 posts, that takes a second or t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -181,12 +181,18 @@ def _count_bylines(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def decide_verdicts(posts: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
+def decide_verdicts(
+    posts: pl.DataFrame,
+    *,
+    names: Sequence[str],
+    on_text: Callable[[int, int], object] = lambda _done, _total: None,
+) -> pl.DataFrame:
     """Return the verdict on each post and its text without repeated lines (`VERDICT_SCHEMA`).
 
     Args:
         posts: `PreparedPosts` of all posts.
         names: the author's name and aliases.
+        on_text: called with the number of texts that are compared and of all texts.
     """
     foreign = find_foreign_posts(posts, names)
     remaining = (
@@ -210,7 +216,7 @@ def decide_verdicts(posts: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFram
             word_count = count_words(texts[id_]) if repeated else words
             ranks[id_] = (published_at or _LATEST, -word_count, source_id)
     comparable = {id_: text for id_, text in texts.items() if -ranks[id_][1] >= MIN_WORDS}
-    replacements = collapse_copies(ranks, find_similar_texts(comparable))
+    replacements = collapse_copies(ranks, find_similar_texts(comparable, on_text=on_text))
     verdicts: dict[str, tuple[str, str]] = dict.fromkeys(posts["document_id"], ("", ""))
     copies: dict[str, list[dict[str, str]]] = defaultdict(list)
     for id_, url, content_hash in (

@@ -25,7 +25,8 @@ class RawPosts(dy.Schema):
     of the export's record. `content_hash` is the hash of the body with collapsed white space, so
     posts with the same hash have the same content. `local_time` is `created_at` as the site shows
     it, and null where no zone is known. `encoding` is the original encoding of a converted file
-    (`windows-1252`), and empty for UTF-8 and for exports.
+    (`windows-1252`), and empty for UTF-8 and for exports. `remark` says what is unsure about the
+    date of a file (`posts.Post.remark`), or is empty.
     """
 
     source = dy.String()
@@ -51,6 +52,7 @@ class RawPosts(dy.Schema):
     deleted = dy.Bool()
     problem = dy.String()
     encoding = dy.String()
+    remark = dy.String()
 
     @dy.rule()
     def unread_posts_have_no_text(cls) -> pl.Expr:

@@ -350,9 +350,9 @@ def test_claims_are_measured_once_per_document(
     row_counts: list[int] = []
     measure = document_claims.measure
 
-    def record_rows(documents: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
+    def record_rows(documents: pl.DataFrame, sources: pl.DataFrame, **options: Any) -> pl.DataFrame:
         row_counts.append(documents.height)
-        return measure(documents, sources)
+        return measure(documents, sources, **options)
 
     monkeypatch.setattr(document_claims, "measure", record_rows)
     clean(posts)
