@@ -34,7 +34,7 @@ from twin_assets.corpus.importers.byline_fields import TRANSLATED_BY
 from twin_assets.corpus.language import UNDETERMINED, count_words, detect_language
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_assets.corpus.raw_posts_import import OnProgress
-from twin_assets.corpus.speakers import mark_other_speakers
+from twin_assets.corpus.speakers import has_dialogue_form, mark_other_speakers
 from twin_resources import privacy
 from twin_resources.storage.storage_faults import StorageError
 from twin_resources.storage.tables.rows_by_id import read_by_id
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.storage.tables.tables import SyncResult, Tables
 
-CLEANING_VERSION = f"10, privacy {privacy.PRIVACY_VERSION}"
+CLEANING_VERSION = f"11, privacy {privacy.PRIVACY_VERSION}"
 """Version of the rules below; changing it cleans every post again."""
 
 RAW_COLUMNS = (
@@ -75,7 +75,7 @@ def update_cleaned_documents(
         TableNotFoundError: `raw_posts` has never been materialized.
     """
     slug, names = author.slug, list_author_names(author)
-    version = f"{CLEANING_VERSION}, {document_claims.CLAIMS_VERSION}, {' / '.join(names)}".encode()
+    version = f"{CLEANING_VERSION}, {document_claims.CLAIMS_VERSION}".encode()
     hashes = tables.read_row_hashes("raw_posts", slug)
     posts = hashes.select(
         "source_id",
@@ -87,11 +87,11 @@ def update_cleaned_documents(
             dtype=pl.String,
         ),
     )
-    known = _read_known_documents(tables, slug, posts)
+    known = _read_known_documents(tables, slug, posts, names)
     if finished is not None:
         # The command that made a preview may have ended and removed it.
         with suppress(StorageError):
-            known = pl.concat([known, _read_known_documents(finished, slug, posts)])
+            known = pl.concat([known, _read_known_documents(finished, slug, posts, names)])
     rows = clean_posts(
         posts,
         lambda ids: read_by_id(tables, "raw_posts", slug, "source_id", ids, RAW_COLUMNS),
@@ -111,13 +111,17 @@ def update_cleaned_documents(
     )
 
 
-def _read_known_documents(tables: Tables, slug: str, posts: pl.DataFrame) -> pl.DataFrame:
-    """Return the stored documents of posts with an equal hash."""
+def _read_known_documents(
+    tables: Tables, slug: str, posts: pl.DataFrame, names: Sequence[str]
+) -> pl.DataFrame:
+    """Return the stored documents of posts with an equal hash; of dialogs, with equal names."""
     types = column_types(CleanedDocuments)
     stored = tables.read(CLEANED_TABLE, slug) if tables.exists(CLEANED_TABLE, slug) else None
     if stored is None or stored.schema != types:
         return pl.DataFrame(schema=types)
-    return stored.join(posts, on=["source_id", "post_hash"], how="semi")
+    return stored.join(posts, on=["source_id", "post_hash"], how="semi").filter(
+        pl.col("dialogue_names").is_in(["", _join_names(names)])
+    )
 
 
 def list_author_names(author: Author) -> tuple[str, ...]:
@@ -165,15 +169,32 @@ def clean_posts(
     """
     if known is None:
         known = pl.DataFrame(schema=column_types(CleanedDocuments))
+    # Each step's frames hold all texts, so they end with the step.
+    rows = _decide_rows(
+        _prepare_changed_posts(posts, read_posts, known, names, on_progress), names, on_progress
+    )
+    rows = _measure_changed_rows(rows, read_posts, known, on_progress)
+    return validate_rows(_quarantine(rows, names).sort("source_id"), CleanedDocuments)
+
+
+def _prepare_changed_posts(
+    posts: pl.DataFrame,
+    read_posts: Callable[[pl.Series], pl.DataFrame],
+    known: pl.DataFrame,
+    names: Sequence[str],
+    on_progress: OnProgress,
+) -> pl.DataFrame:
+    """Return `PreparedPosts` of all posts, of which those that are not known are cleaned."""
     # The words of a text without its repeated lines are not those of the body.
     has_text = pl.col("kept") | pl.col("dropped_because").str.starts_with(QUARANTINED)
     shortened = known.filter(has_text & pl.col("body").is_not_null()).select(
         "document_id", words=pl.col("body").map_elements(count_words, return_dtype=pl.Int64)
     )
+    columns = column_types(PreparedPosts).keys()
     parts = [
         known.with_columns(body=pl.coalesce("body", "text"))
         .update(shortened, on="document_id")
-        .select(column_types(PreparedPosts).keys())
+        .select(columns)
     ]
     changed = posts.join(known, on="source_id", how="anti")
     for number, batch in enumerate(changed.iter_slices(_POSTS_AT_A_TIME)):
@@ -184,10 +205,14 @@ def clean_posts(
                 "cleaning posts", before + done, changed.height
             ),
         )
-        parts.append(
-            prepared.join(batch, on="source_id").select(column_types(PreparedPosts).keys())
-        )
-    prepared_posts = pl.concat(parts).sort("source_id")
+        parts.append(prepared.join(batch, on="source_id").select(columns))
+    return pl.concat(parts).sort("source_id")
+
+
+def _decide_rows(
+    prepared_posts: pl.DataFrame, names: Sequence[str], on_progress: OnProgress
+) -> pl.DataFrame:
+    """Return the rows of `cleaned_documents`, with the hash of each text but not measured."""
     verdicts = decide_verdicts(
         prepared_posts,
         names=names,
@@ -198,24 +223,34 @@ def clean_posts(
         document_claims.hash_document_text(*fields)
         for fields in rows.select("title", "text").iter_rows()
     ]
+    return rows.with_columns(measured_text_hash=pl.Series(text_hashes, dtype=pl.String))
+
+
+def _measure_changed_rows(
+    rows: pl.DataFrame,
+    read_posts: Callable[[pl.Series], pl.DataFrame],
+    known: pl.DataFrame,
+    on_progress: OnProgress,
+) -> pl.DataFrame:
+    """Return the rows with their measures, which are taken of those whose text is not known."""
     measured = known.select("document_id", pl.col("^measured_.*$"))
-    rows = rows.with_columns(measured_text_hash=pl.Series(text_hashes, dtype=pl.String))
-    unmeasured = rows.join(measured, on=["document_id", "measured_text_hash"], how="anti")
     parts = [measured]
-    for number, batch in enumerate(unmeasured.iter_slices(_POSTS_AT_A_TIME)):
-        sources = read_posts(batch.filter("kept")["source_id"])
+    for number, batch in enumerate(rows.iter_slices(_POSTS_AT_A_TIME)):
+        unmeasured = batch.join(measured, on=["document_id", "measured_text_hash"], how="anti")
+        if unmeasured.is_empty():
+            continue
+        sources = read_posts(unmeasured.filter("kept")["source_id"])
         measures = document_claims.measure(
-            batch,
+            unmeasured,
             sources,
             on_document=lambda done, before=number * _POSTS_AT_A_TIME: on_progress(
-                "checking posts", before + done, unmeasured.height
+                "checking posts", before + done, rows.height
             ),
         )
         columns = pl.col(document_claims.MEASURES).name.prefix("measured_")
         parts.append(measures.select("document_id", columns))
     rows = rows.join(pl.concat(parts), on=["document_id", "measured_text_hash"])
-    rows = rows.select(column_types(CleanedDocuments).keys())
-    return validate_rows(_quarantine(rows, names).sort("source_id"), CleanedDocuments)
+    return rows.select(column_types(CleanedDocuments).keys())
 
 
 def _quarantine(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -320,6 +355,7 @@ def _prepare_post(post: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
         "words": 0,
         "own_reason": _find_drop_reason(post),
         "content_hash": post["content_hash"],
+        "dialogue_names": "",
         "lines": [],
         "personal": [],
     }
@@ -330,7 +366,10 @@ def _prepare_post(post: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
         row["byline"] = row["byline"] or extract_author(text)
         if (translator := extract_translator(text)) and not is_translation(row["byline"]):
             row["byline"] = f"{row['byline']}, {TRANSLATED_BY} {translator}".lstrip(", ")
-        text = mark_other_speakers(boilerplate.remove_platform_lines(text), names)
+        text = boilerplate.remove_platform_lines(text)
+        if has_dialogue_form(text):
+            text = mark_other_speakers(text, names)
+            row["dialogue_names"] = _join_names(names)
         language = _choose_language(text, declared_language=post["language"] or "")
     # Some number formats occur only in regions where the language is spoken.
     redact = partial(privacy.redact, region=language)
@@ -348,6 +387,10 @@ def _prepare_post(post: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
         if row["words"] < MIN_WORDS:
             row["own_reason"] = "too_short" if row["words"] else "no_text"
     return row
+
+
+def _join_names(names: Sequence[str]) -> str:
+    return f"of {' / '.join(names)}"  # not empty without names either
 
 
 def _clean_body(markup: str, source: str, *, title: str, is_mdx: bool) -> str:

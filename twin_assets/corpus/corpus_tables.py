@@ -73,7 +73,9 @@ class PreparedPosts(dy.Schema):
     Markdown (NFC, `\\n` line ends) with personal data replaced, and `words` counts it.
     `own_reason` says why the post is dropped whatever the other posts are. `lines` are the hashes
     by which lines that repeat across posts are found. `byline` comes from the export, or from a
-    line in the text that names its author. `personal` counts the replacements by kind.
+    line in the text that names its author. `dialogue_names` are the author's names by which a
+    dialogue's turns were told, and empty for other posts, which no name changes. `personal` counts
+    the replacements by kind.
     """
 
     document_id = dy.String(primary_key=True, min_length=1)
@@ -90,6 +92,7 @@ class PreparedPosts(dy.Schema):
     content_hash = dy.String(min_length=1)
     post_hash = dy.String(min_length=1)
     own_reason = dy.String()
+    dialogue_names = dy.String()
     body = dy.String(nullable=True)
     lines = dy.List(dy.Int64())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -107,6 +108,15 @@ def test_a_preview_reads_and_cleans_only_what_changed_since_the_import(
     ]
     assert result.changes == {"added": 1, "edited": 1, "deleted": 1}
     assert (result.found, result.kept, result.dropped) == (3, 3, {})
+
+
+def test_a_preview_with_another_name_reads_and_cleans_nothing_again(
+    preview_tables: Tables, worked_on: list[str], home: Settings, author: Author
+) -> None:
+    worked_on.clear()
+    named = replace(author, aliases=("Pepe",))
+    result = preview(named, preview_tables, home)
+    assert (worked_on, result.kept, result.changes) == ([], 3, None)
 
 
 def test_a_post_that_is_forgotten_after_the_preview_is_not_imported(
