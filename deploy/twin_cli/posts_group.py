@@ -34,7 +34,7 @@ def import_(
     include: Include = None,
     exclude: Exclude = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be imported, and stop.")
+        bool, typer.Option("--dry-run", help="Show what would be imported, and stop or ask.")
     ] = False,
 ) -> None:
     """Import new, edited and deleted posts without training."""

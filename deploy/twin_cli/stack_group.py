@@ -65,7 +65,9 @@ Embedder = Annotated[
 Consent = Annotated[
     bool, typer.Option("--consent", help="The author has agreed; today's date is recorded.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Stop after the preview.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Stop after the preview, or ask whether to go on.")
+]
 Detach = Annotated[bool, typer.Option("--detach", help="Exit after the first answers.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Print every step and measurement.")]
 Train = Annotated[

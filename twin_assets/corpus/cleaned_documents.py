@@ -8,10 +8,12 @@ import polars as pl
 
 from twin_assets.corpus import cleaning, document_claims, reconciliation
 from twin_assets.corpus.corpus_tables import QUARANTINED
+from twin_assets.corpus.preview_tables import find_preview_tables
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.partitions import authors
 from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import read_author
+from twin_resources.processes.progress_lines import log_stages
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
@@ -24,7 +26,12 @@ def cleaned_documents(
 ) -> dg.MaterializeResult:
     """Markdown text of every kept post, and one row with a reason for every dropped post."""
     author = read_author(settings, context.partition_key)
-    result = cleaning.update_cleaned_documents(tables, author)
+    result = cleaning.update_cleaned_documents(
+        tables,
+        author,
+        finished=find_preview_tables(context.run.tags, tables.state),
+        on_progress=log_stages(context.log.info),
+    )
     columns = ["language", "words", "kept", "dropped_because", "personal"]
     documents = tables.read(cleaning.CLEANED_TABLE, author.slug, columns=columns)
     return report_materialization(result, summarize_documents(documents))

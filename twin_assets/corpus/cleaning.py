@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,10 @@ from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.importers.byline_fields import TRANSLATED_BY
 from twin_assets.corpus.language import UNDETERMINED, count_words, detect_language
 from twin_assets.corpus.markdown_cleaning import clean_markdown
-from twin_assets.corpus.speakers import mark_other_speakers
+from twin_assets.corpus.raw_posts_import import OnProgress
+from twin_assets.corpus.speakers import has_dialogue_form, mark_other_speakers
 from twin_resources import privacy
+from twin_resources.storage.storage_faults import StorageError
 from twin_resources.storage.tables.rows_by_id import read_by_id
 
 if TYPE_CHECKING:
@@ -52,20 +55,27 @@ RAW_COLUMNS = (
 CLEANED_TABLE = "cleaned_documents"
 _POSTS_AT_A_TIME = 1_000  # their texts are in memory while they are cleaned
 
-OnProgress = Callable[[int, int], object]
-
-
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def update_cleaned_documents(tables: Tables, author: Author) -> SyncResult:
+def update_cleaned_documents(
+    tables: Tables,
+    author: Author,
+    *,
+    finished: Tables | None = None,
+    on_progress: OnProgress = lambda _stage, _done, _total: None,
+) -> SyncResult:
     """Bring `cleaned_documents` up to date with `raw_posts`; only changed posts are cleaned.
+
+    Args:
+        finished: other tables, whose documents of equal posts are not cleaned again either.
+        on_progress: called with the stage, the number of posts that are done and of all posts.
 
     Raises:
         TableNotFoundError: `raw_posts` has never been materialized.
     """
     slug, names = author.slug, list_author_names(author)
-    version = f"{CLEANING_VERSION}, {document_claims.CLAIMS_VERSION}, {' / '.join(names)}".encode()
+    version = f"{CLEANING_VERSION}, {document_claims.CLAIMS_VERSION}".encode()
     hashes = tables.read_row_hashes("raw_posts", slug)
     posts = hashes.select(
         "source_id",
@@ -77,12 +87,17 @@ def update_cleaned_documents(tables: Tables, author: Author) -> SyncResult:
             dtype=pl.String,
         ),
     )
-    exists = tables.exists(CLEANED_TABLE, slug)
+    known = _read_known_documents(tables, slug, posts, names)
+    if finished is not None:
+        # The command that made a preview may have ended and removed it.
+        with suppress(StorageError):
+            known = pl.concat([known, _read_known_documents(finished, slug, posts, names)])
     rows = clean_posts(
         posts,
         lambda ids: read_by_id(tables, "raw_posts", slug, "source_id", ids, RAW_COLUMNS),
         names=names,
-        stored=tables.read(CLEANED_TABLE, slug) if exists else None,
+        known=known.unique("source_id", keep="first", maintain_order=True),
+        on_progress=on_progress,
     )
     return tables.sync(
         rows,
@@ -96,23 +111,30 @@ def update_cleaned_documents(tables: Tables, author: Author) -> SyncResult:
     )
 
 
+def _read_known_documents(
+    tables: Tables, slug: str, posts: pl.DataFrame, names: Sequence[str]
+) -> pl.DataFrame:
+    """Return the stored documents of posts with an equal hash; of dialogs, with equal names."""
+    types = column_types(CleanedDocuments)
+    stored = tables.read(CLEANED_TABLE, slug) if tables.exists(CLEANED_TABLE, slug) else None
+    if stored is None or stored.schema != types:
+        return pl.DataFrame(schema=types)
+    return stored.join(posts, on=["source_id", "post_hash"], how="semi").filter(
+        pl.col("dialogue_names").is_in(["", _join_names(names)])
+    )
+
+
 def list_author_names(author: Author) -> tuple[str, ...]:
     """Return the names that may appear in an author's bylines."""
     return tuple(name for name in (author.name, *author.aliases) if name)
 
 
-def clean_all_posts(
-    posts: pl.DataFrame,
-    *,
-    names: Sequence[str] = (),
-    on_progress: OnProgress = lambda _done, _total: None,
-) -> pl.DataFrame:
+def clean_all_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFrame:
     """Clean posts in memory, as the asset does.
 
     Args:
         posts: `RAW_COLUMNS`.
         names: the author's name and aliases.
-        on_progress: called with the number of posts cleaned and of all posts.
 
     Returns:
         `corpus_tables.CleanedDocuments`, ordered by `source_id`.
@@ -121,7 +143,6 @@ def clean_all_posts(
         posts.select("source_id", post_hash=pl.lit("in memory")),
         lambda ids: posts.filter(pl.col("source_id").is_in(ids.implode())),
         names=names,
-        on_progress=on_progress,
     )
 
 
@@ -130,8 +151,8 @@ def clean_posts(
     read_posts: Callable[[pl.Series], pl.DataFrame],
     *,
     names: Sequence[str],
-    stored: pl.DataFrame | None = None,
-    on_progress: OnProgress = lambda _done, _total: None,
+    known: pl.DataFrame | None = None,
+    on_progress: OnProgress = lambda _stage, _done, _total: None,
 ) -> pl.DataFrame:
     """Clean the changed posts, and decide about all of them.
 
@@ -139,65 +160,108 @@ def clean_posts(
         posts: `source_id` and `post_hash` of all posts.
         read_posts: returns the `RAW_COLUMNS` of the posts with these source ids.
         names: the author's name and aliases.
-        stored: `CleanedDocuments` as they were; a post with an equal hash is not cleaned again, and
-            an equal text not measured again.
-        on_progress: called with the number of posts cleaned and of all posts to clean.
+        known: `CleanedDocuments` of posts with an equal hash, which are not cleaned again, and
+            whose texts are not measured again if they stay equal.
+        on_progress: called with the stage, the number of posts that are done and of all posts.
 
     Returns:
         `corpus_tables.CleanedDocuments`, ordered by `source_id`.
     """
-    if stored is None or stored.schema != column_types(CleanedDocuments):
-        stored = pl.DataFrame(schema=column_types(CleanedDocuments))
-    known = stored.join(posts, on=["source_id", "post_hash"], how="semi")
+    if known is None:
+        known = pl.DataFrame(schema=column_types(CleanedDocuments))
+    # Each step's frames hold all texts, so they end with the step.
+    rows = _decide_rows(
+        _prepare_changed_posts(posts, read_posts, known, names, on_progress), names, on_progress
+    )
+    rows = _measure_changed_rows(rows, read_posts, known, on_progress)
+    return validate_rows(_quarantine(rows, names).sort("source_id"), CleanedDocuments)
+
+
+def _prepare_changed_posts(
+    posts: pl.DataFrame,
+    read_posts: Callable[[pl.Series], pl.DataFrame],
+    known: pl.DataFrame,
+    names: Sequence[str],
+    on_progress: OnProgress,
+) -> pl.DataFrame:
+    """Return `PreparedPosts` of all posts, of which those that are not known are cleaned."""
     # The words of a text without its repeated lines are not those of the body.
     has_text = pl.col("kept") | pl.col("dropped_because").str.starts_with(QUARANTINED)
     shortened = known.filter(has_text & pl.col("body").is_not_null()).select(
         "document_id", words=pl.col("body").map_elements(count_words, return_dtype=pl.Int64)
     )
+    columns = column_types(PreparedPosts).keys()
     parts = [
         known.with_columns(body=pl.coalesce("body", "text"))
         .update(shortened, on="document_id")
-        .select(column_types(PreparedPosts).keys())
+        .select(columns)
     ]
     changed = posts.join(known, on="source_id", how="anti")
-    for batch in changed.iter_slices(_POSTS_AT_A_TIME):
-        cleaned_count = sum(part.height for part in parts[1:])
+    for number, batch in enumerate(changed.iter_slices(_POSTS_AT_A_TIME)):
         prepared = prepare_posts(
             read_posts(batch["source_id"]),
             names=names,
-            on_post=lambda done, before=cleaned_count: on_progress(before + done, changed.height),
+            on_post=lambda done, before=number * _POSTS_AT_A_TIME: on_progress(
+                "cleaning posts", before + done, changed.height
+            ),
         )
-        parts.append(
-            prepared.join(batch, on="source_id").select(column_types(PreparedPosts).keys())
-        )
-    prepared_posts = pl.concat(parts).sort("source_id")
-    rows = build_document_rows(decide_verdicts(prepared_posts, names=names), prepared_posts)
+        parts.append(prepared.join(batch, on="source_id").select(columns))
+    return pl.concat(parts).sort("source_id")
+
+
+def _decide_rows(
+    prepared_posts: pl.DataFrame, names: Sequence[str], on_progress: OnProgress
+) -> pl.DataFrame:
+    """Return the rows of `cleaned_documents`, with the hash of each text but not measured."""
+    verdicts = decide_verdicts(
+        prepared_posts,
+        names=names,
+        on_text=lambda done, total: on_progress("comparing posts", done, total),
+    )
+    rows = build_document_rows(verdicts, prepared_posts)
     text_hashes = [
         document_claims.hash_document_text(*fields)
         for fields in rows.select("title", "text").iter_rows()
     ]
+    return rows.with_columns(measured_text_hash=pl.Series(text_hashes, dtype=pl.String))
+
+
+def _measure_changed_rows(
+    rows: pl.DataFrame,
+    read_posts: Callable[[pl.Series], pl.DataFrame],
+    known: pl.DataFrame,
+    on_progress: OnProgress,
+) -> pl.DataFrame:
+    """Return the rows with their measures, which are taken of those whose text is not known."""
     measured = known.select("document_id", pl.col("^measured_.*$"))
-    rows = rows.with_columns(measured_text_hash=pl.Series(text_hashes, dtype=pl.String))
-    unmeasured = rows.join(measured, on=["document_id", "measured_text_hash"], how="anti")
     parts = [measured]
-    for batch in unmeasured.iter_slices(_POSTS_AT_A_TIME):
-        sources = read_posts(batch.filter("kept")["source_id"])
-        measures = document_claims.measure(batch, sources)
+    for number, batch in enumerate(rows.iter_slices(_POSTS_AT_A_TIME)):
+        unmeasured = batch.join(measured, on=["document_id", "measured_text_hash"], how="anti")
+        if unmeasured.is_empty():
+            continue
+        sources = read_posts(unmeasured.filter("kept")["source_id"])
+        measures = document_claims.measure(
+            unmeasured,
+            sources,
+            on_document=lambda done, before=number * _POSTS_AT_A_TIME: on_progress(
+                "checking posts", before + done, rows.height
+            ),
+        )
         columns = pl.col(document_claims.MEASURES).name.prefix("measured_")
         parts.append(measures.select("document_id", columns))
     rows = rows.join(pl.concat(parts), on=["document_id", "measured_text_hash"])
-    rows = rows.select(column_types(CleanedDocuments).keys())
-    return validate_rows(_quarantine(rows, names).sort("source_id"), CleanedDocuments)
+    return rows.select(column_types(CleanedDocuments).keys())
 
 
 def _quarantine(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return the rows, of which those that break a rule of the table or a claim are dropped."""
     broken: dict[str, str] = {}
-    invalid_rows = contracts.split_rows(rows, CleanedDocuments)[1]
-    for document_id, rules in invalid_rows.select(
-        "document_id", contracts.FAILED_RULES
-    ).iter_rows():
-        broken[document_id] = rules[0]
+    for batch in rows.iter_slices(_POSTS_AT_A_TIME):
+        invalid_rows = contracts.split_rows(batch, CleanedDocuments)[1]
+        for document_id, rules in invalid_rows.select(
+            "document_id", contracts.FAILED_RULES
+        ).iter_rows():
+            broken[document_id] = rules[0]
     for name, claim in document_claims.check_claims(
         document_claims.select_measures(rows), names
     ).items():
@@ -291,6 +355,7 @@ def _prepare_post(post: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
         "words": 0,
         "own_reason": _find_drop_reason(post),
         "content_hash": post["content_hash"],
+        "dialogue_names": "",
         "lines": [],
         "personal": [],
     }
@@ -301,7 +366,10 @@ def _prepare_post(post: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
         row["byline"] = row["byline"] or extract_author(text)
         if (translator := extract_translator(text)) and not is_translation(row["byline"]):
             row["byline"] = f"{row['byline']}, {TRANSLATED_BY} {translator}".lstrip(", ")
-        text = mark_other_speakers(boilerplate.remove_platform_lines(text), names)
+        text = boilerplate.remove_platform_lines(text)
+        if has_dialogue_form(text):
+            text = mark_other_speakers(text, names)
+            row["dialogue_names"] = _join_names(names)
         language = _choose_language(text, declared_language=post["language"] or "")
     # Some number formats occur only in regions where the language is spoken.
     redact = partial(privacy.redact, region=language)
@@ -319,6 +387,10 @@ def _prepare_post(post: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
         if row["words"] < MIN_WORDS:
             row["own_reason"] = "too_short" if row["words"] else "no_text"
     return row
+
+
+def _join_names(names: Sequence[str]) -> str:
+    return f"of {' / '.join(names)}"  # not empty without names either
 
 
 def _clean_body(markup: str, source: str, *, title: str, is_mdx: bool) -> str:

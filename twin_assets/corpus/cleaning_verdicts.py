@@ -10,9 +10,8 @@ They are decided again at every import: of 1,871 posts, that takes a second or t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import polars as pl
 
@@ -181,17 +180,25 @@ def _count_bylines(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def decide_verdicts(posts: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
+def decide_verdicts(
+    posts: pl.DataFrame,
+    *,
+    names: Sequence[str],
+    on_text: Callable[[int, int], object] = lambda _done, _total: None,
+) -> pl.DataFrame:
     """Return the verdict on each post and its text without repeated lines (`VERDICT_SCHEMA`).
 
     Args:
         posts: `PreparedPosts` of all posts.
         names: the author's name and aliases.
+        on_text: called with the number of texts that are compared and of all texts.
     """
     foreign = find_foreign_posts(posts, names)
+    columns = ("document_id", "source_id", "published_at", "content_hash", "lines", "body", "words")
     remaining = (
         posts.filter(pl.col("own_reason") == "")
         .join(foreign, on="source_id", how="anti")
+        .select(*columns, "url")
         .sort(pl.col("published_at").fill_null(_LATEST), "source_id")  # undated posts are last
     )
     repeated_lines = frozenset(find_repeated_lines(remaining["lines"]))
@@ -199,7 +206,6 @@ def decide_verdicts(posts: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFram
     oldest_ids: dict[str, str] = {}
     texts: dict[str, str] = {}
     ranks: dict[str, tuple[datetime, int, str]] = {}
-    columns = ("document_id", "source_id", "published_at", "content_hash", "lines", "body", "words")
     for id_, source_id, published_at, content_hash, lines, body, words in remaining.select(
         columns
     ).iter_rows():
@@ -209,8 +215,9 @@ def decide_verdicts(posts: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFram
             # The original is kept, with its day and its address; of equally old ones, the longest.
             word_count = count_words(texts[id_]) if repeated else words
             ranks[id_] = (published_at or _LATEST, -word_count, source_id)
+    remaining = remaining.drop("lines", "body")  # of 20,000 posts, they take 60 MB
     comparable = {id_: text for id_, text in texts.items() if -ranks[id_][1] >= MIN_WORDS}
-    replacements = collapse_copies(ranks, find_similar_texts(comparable))
+    replacements = collapse_copies(ranks, find_similar_texts(comparable, on_text=on_text))
     verdicts: dict[str, tuple[str, str]] = dict.fromkeys(posts["document_id"], ("", ""))
     copies: dict[str, list[dict[str, str]]] = defaultdict(list)
     for id_, url, content_hash in (
@@ -228,10 +235,17 @@ def decide_verdicts(posts: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFram
         foreign.join(posts, on="source_id").filter(pl.col("own_reason") == "")
         .select("document_id", "reason").iter_rows()
     )  # fmt: skip
-    rows: list[tuple[Any, ...]] = []
-    for id_, (reason, duplicate_of) in verdicts.items():
-        dropped_because = reasons[id_] or reason
-        text = "" if dropped_because else texts[id_]
-        word_count = 0 if dropped_because else -ranks[id_][1]
-        rows.append((id_, text, word_count, dropped_because, duplicate_of, copies[id_]))
-    return pl.DataFrame(rows, schema=VERDICT_SCHEMA, orient="row")
+    dropped_because = {id_: reasons[id_] or reason for id_, (reason, _) in verdicts.items()}
+    return pl.DataFrame(
+        {
+            "document_id": list(verdicts),
+            "text": ["" if reason else texts[id_] for id_, reason in dropped_because.items()],
+            "text_words": [
+                0 if reason else -ranks[id_][1] for id_, reason in dropped_because.items()
+            ],
+            "dropped_because": list(dropped_because.values()),
+            "duplicate_of": [kept_id for _, kept_id in verdicts.values()],
+            "copies": [copies[id_] for id_ in verdicts],
+        },
+        schema=VERDICT_SCHEMA,
+    )

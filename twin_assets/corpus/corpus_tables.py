@@ -25,7 +25,8 @@ class RawPosts(dy.Schema):
     of the export's record. `content_hash` is the hash of the body with collapsed white space, so
     posts with the same hash have the same content. `local_time` is `created_at` as the site shows
     it, and null where no zone is known. `encoding` is the original encoding of a converted file
-    (`windows-1252`), and empty for UTF-8 and for exports.
+    (`windows-1252`), and empty for UTF-8 and for exports. `remark` says what is unsure about the
+    date of a file (`posts.Post.remark`), or is empty.
     """
 
     source = dy.String()
@@ -51,6 +52,7 @@ class RawPosts(dy.Schema):
     deleted = dy.Bool()
     problem = dy.String()
     encoding = dy.String()
+    remark = dy.String()
 
     @dy.rule()
     def unread_posts_have_no_text(cls) -> pl.Expr:
@@ -71,7 +73,9 @@ class PreparedPosts(dy.Schema):
     Markdown (NFC, `\\n` line ends) with personal data replaced, and `words` counts it.
     `own_reason` says why the post is dropped whatever the other posts are. `lines` are the hashes
     by which lines that repeat across posts are found. `byline` comes from the export, or from a
-    line in the text that names its author. `personal` counts the replacements by kind.
+    line in the text that names its author. `dialogue_names` are the author's names by which a
+    dialogue's turns were told, and empty for other posts, which no name changes. `personal` counts
+    the replacements by kind.
     """
 
     document_id = dy.String(primary_key=True, min_length=1)
@@ -88,6 +92,7 @@ class PreparedPosts(dy.Schema):
     content_hash = dy.String(min_length=1)
     post_hash = dy.String(min_length=1)
     own_reason = dy.String()
+    dialogue_names = dy.String()
     body = dy.String(nullable=True)
     lines = dy.List(dy.Int64())
 

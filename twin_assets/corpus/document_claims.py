@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,18 +99,24 @@ def select_measures(documents: pl.DataFrame) -> pl.DataFrame:
     return documents.select("document_id", "source", "kept", *stored)
 
 
-def measure(documents: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
+def measure(
+    documents: pl.DataFrame,
+    sources: pl.DataFrame,
+    *,
+    on_document: Callable[[int], object] = lambda _done: None,
+) -> pl.DataFrame:
     """Measure documents and return `DocumentClaims` in the same order.
 
     Args:
         documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
         sources: `SOURCE_COLUMNS` of their posts.
+        on_document: called before each document with the number of documents that are done.
     """
     posts = {row["source_id"]: row for row in sources.iter_rows(named=True)}
-    rows = [
-        _measure_document(row, posts.get(row["source_id"]))
-        for row in documents.iter_rows(named=True)
-    ]
+    rows: list[dict[str, Any]] = []
+    for done, row in enumerate(documents.iter_rows(named=True)):
+        on_document(done)
+        rows.append(_measure_document(row, posts.get(row["source_id"])))
     return pl.DataFrame(rows, schema=column_types(DocumentClaims))
 
 

@@ -37,8 +37,6 @@ class Inventory:
         exports: the exports by their importer's name.
         include: the kinds of content imported in addition to public posts (`author_file.OPT_INS`).
         failed_sources: sources that currently cannot be read; their posts are kept.
-        remarks: the `source_id` of posts by remark (`posts.Post.remark`), filled while posts are
-            read.
     """
 
     folders: tuple[SourceScan, ...]
@@ -47,38 +45,11 @@ class Inventory:
     exports: Mapping[str, Exports] = field(default_factory=dict[str, Exports])
     include: frozenset[str] = frozenset()
     failed_sources: tuple[FailedSource, ...] = ()
-    remarks: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     @property
     def export_importers(self) -> frozenset[str]:
         """The importers whose rows are records, including those whose source could not be read."""
         return frozenset({*self.exports, *(source.importer for source in self.failed_sources)})
-
-    def add_remark(self, remark: str, source_id: str) -> None:
-        """Record a remark about a post for the user."""
-        self.remarks.setdefault(remark, []).append(source_id)
-
-    def find_addition_time(
-        self, source_id: str, folder: SourceScan, file: PostFile
-    ) -> datetime | None:
-        """Return when a post was added to its repository, or None if git gives no evidence.
-
-        A commit with many files shows when git was first used, not when each file was written.
-        """
-        try:
-            addition = folder.additions.get(file.source_id)
-        except GitError as error:
-            self.add_remark(f"no_date_from_git: {error.found}", source_id)
-            return None
-        if addition is None:
-            return None
-        if addition.file_count > (
-            _MAX_FILES_IN_FIRST_COMMIT if addition.is_root_commit else _MAX_FILES_PER_COMMIT
-        ):
-            self.add_remark("came_in_one_piece", source_id)
-            return None
-        self.add_remark("dated_by_git", source_id)
-        return addition.added_at
 
     @property
     def file_opt_ins(self) -> str:
@@ -123,6 +94,25 @@ class Inventory:
             ):
                 return folder
         return None
+
+
+def find_addition_time(folder: SourceScan, file: PostFile) -> tuple[datetime | None, str]:
+    """Return when a post was added to its repository, and the remark on this date.
+
+    The time is None if git gives no evidence. A commit with many files shows when git was first
+    used, not when each file was written.
+    """
+    try:
+        addition = folder.additions.get(file.source_id)
+    except GitError as error:
+        return None, f"no_date_from_git: {error.found}"
+    if addition is None:
+        return None, ""
+    if addition.file_count > (
+        _MAX_FILES_IN_FIRST_COMMIT if addition.is_root_commit else _MAX_FILES_PER_COMMIT
+    ):
+        return None, "came_in_one_piece"
+    return addition.added_at, "dated_by_git"
 
 
 def take_inventory(

@@ -22,7 +22,7 @@ costs one exact comparison. For an author's posts that are not copies, s is near
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from itertools import combinations
 from typing import Any
@@ -37,34 +37,67 @@ BAND_COUNT, ROWS_PER_BAND = 24, 4
 _SEED = 20_260_801
 
 
-def find_similar_texts(texts: Mapping[str, str]) -> dict[tuple[str, str], float]:
+def find_similar_texts(
+    texts: Mapping[str, str],
+    *,
+    on_text: Callable[[int, int], object] = lambda _done, _total: None,
+) -> dict[tuple[str, str], float]:
     """Return the similarity of each pair of names whose texts are copies, the smaller name first.
 
     A text without words has no copies.
+
+    Args:
+        on_text: called before each text with the number of texts that are done and of all texts.
     """
-    sets = {name: shingles(text, width=SHINGLE_WORDS) for name, text in texts.items()}
-    sets = {name: elements for name, elements in sets.items() if elements}
-    similarities = (
-        (pair, jaccard(sets[pair[0]], sets[pair[1]])) for pair in sorted(find_candidate_pairs(sets))
-    )
+
+    def read_sets() -> Iterator[tuple[str, frozenset[int]]]:
+        for done, (name, text) in enumerate(texts.items()):
+            on_text(done, len(texts))
+            yield name, shingles(text, width=SHINGLE_WORDS)
+
+    pairs = sorted(find_candidate_pairs(read_sets()))
+    # The sets of 20,000 posts take 900 MB, so only those of the few candidates exist at once.
+    sets = {
+        name: shingles(texts[name], width=SHINGLE_WORDS)
+        for name in dict.fromkeys(name for pair in pairs for name in pair)
+    }
+    similarities = ((pair, jaccard(sets[pair[0]], sets[pair[1]])) for pair in pairs)
     return {pair: similarity for pair, similarity in similarities if similarity >= MIN_SIMILARITY}
 
 
-def find_candidate_pairs(sets: Mapping[str, frozenset[int]]) -> set[tuple[str, str]]:
-    """Return the pairs of names whose sets (none of them empty) share a band."""
+def find_candidate_pairs(sets: Iterable[tuple[str, frozenset[int]]]) -> set[tuple[str, str]]:
+    """Return the pairs of names whose sets share a band; an empty set shares none."""
+    import numpy as np
+
+    names: list[str] = []
+
+    def list_elements() -> Iterator[list[int]]:
+        for name, elements in sets:
+            if elements:
+                names.append(name)
+                yield list(elements)  # numpy accepts lists, not sets
+
     minhash: Any = import_module("datasketch").MinHash
-    signatures: Iterable[Any] = minhash.generator(
-        (list(elements) for elements in sets.values()),  # numpy accepts lists, not sets
-        num_perm=BAND_COUNT * ROWS_PER_BAND,
-        seed=_SEED,  # the same pairs in every process
-        hashfunc=int,
-        scheme="affine64",
-    )
-    names_by_band: dict[tuple[int, bytes], list[str]] = defaultdict(list)
-    for name, signature in zip(sets, signatures, strict=True):
-        for number, band in enumerate(signature.hashvalues.reshape(BAND_COUNT, ROWS_PER_BAND)):
-            names_by_band[number, band.tobytes()].append(name)
-    return {pair for names in names_by_band.values() for pair in combinations(sorted(names), 2)}
+    signatures: list[Any] = [
+        signature.hashvalues
+        for signature in minhash.generator(
+            list_elements(),
+            num_perm=BAND_COUNT * ROWS_PER_BAND,
+            seed=_SEED,  # the same pairs in every process
+            hashfunc=int,
+            scheme="affine64",
+        )
+    ]
+    if not signatures:
+        return set()
+    pairs: set[tuple[str, str]] = set()
+    for bands in np.split(np.stack(signatures), BAND_COUNT, axis=1):
+        names_by_band: dict[bytes, list[str]] = defaultdict(list)
+        for name, band in zip(names, bands, strict=True):
+            names_by_band[band.tobytes()].append(name)
+        for similar_names in names_by_band.values():
+            pairs.update(combinations(sorted(similar_names), 2))
+    return pairs
 
 
 def collapse_copies(

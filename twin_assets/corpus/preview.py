@@ -1,39 +1,35 @@
-"""Summarize a folder of posts before anything is prepared, trained or stored.
-
-Scope: the assets' import and cleaning, run in memory. Out of scope: Dagster, writing data,
-showing the result (`deploy/twin_cli/commands/preview_report.py`).
-"""
+"""Preview an import: the import itself, into temporary tables, and a report of what they hold."""
 # pyright: strict
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus import cleaning, cleaning_verdicts, raw_posts_import
+from twin_assets.corpus import cleaning, cleaning_verdicts
 from twin_assets.corpus.corpus_tables import QUARANTINED
 from twin_assets.corpus.importers.generators import is_extra_missing, is_text_reason
 from twin_assets.corpus.importers.text_formats import EXTRA
-from twin_assets.corpus.inventory import Inventory, take_inventory
+from twin_assets.corpus.raw_posts_import import ImportResult, OnProgress, update_raw_posts
 from twin_assets.corpus.reconciliation import count_dropped_by_reason, count_values, sum_counts
 from twin_assets.corpus.remediation import find_advice
-from twin_assets.corpus.title_questions import generate_title_questions, select_typical_posts
-from twin_resources.authors import Author, list_readable_authors
+from twin_assets.corpus.title_questions import (
+    generate_title_questions,
+    score_titles,
+    select_typical_posts,
+)
+from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER, Settings
-from twin_resources.slugs import make_slug
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
-
-OnProgress = Callable[[str, int, int], object]
 
 QUESTION_COUNT = 3
 """Number of questions to ask first."""
@@ -43,58 +39,19 @@ MORE_QUESTIONS_COUNT = 12
 MAX_NAMED_FILES = 3
 """Maximum number of dropped files named for each reason."""
 
+_UNNAMED_SLUG = "posts"
 _MIN_LANGUAGE_SHARE = 0.02
 """A language with a smaller share, such as that of a quotation, does not cause a warning."""
-
-
-@dataclass(frozen=True)
-class AcceptedPosts:
-    """The kept posts, as a preview shows them.
-
-    Attributes:
-        dates: the first and the last date in ISO 8601; empty if no post has a date.
-        dated: the number of posts with a date.
-        languages: the number of posts by ISO 639-1 code, or `und` if the language is unknown.
-        titles: the titles of three typical posts.
-        questions: questions that a reader could ask about these posts, then about other posts.
-        posts: the posts that the questions are about, with the columns of `cleaned_documents`;
-            omitted from the JSON.
-    """
-
-    dates: list[str]
-    dated: int
-    words: int
-    languages: dict[str, int]
-    titles: list[str]
-    questions: list[str]
-    posts: pl.DataFrame = field(default_factory=pl.DataFrame, repr=False, compare=False)
-
-    @classmethod
-    def from_documents(cls, accepted: pl.DataFrame) -> AcceptedPosts:
-        """Summarize the kept rows of `cleaned_documents`."""
-        dates = accepted["published_at"].drop_nulls().sort()
-        selections = [
-            select_typical_posts(accepted, count=count)
-            for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
-        ]
-        questions = [
-            question for posts in selections for question in generate_title_questions(posts)
-        ]
-        question_ids = pl.concat(selections)["document_id"]
-        return cls(
-            dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
-            dated=dates.len(),
-            words=int(accepted["words"].sum()),
-            languages=count_values(accepted["language"]),
-            titles=selections[0]["title"].to_list(),
-            questions=list(dict.fromkeys(questions)),
-            posts=accepted.filter(pl.col("document_id").is_in(question_ids.implode())),
-        )
+_RAW_COLUMNS = ["source_id", "author", "problem", "encoding", "remark"]
+_DOCUMENT_COLUMNS = [
+    *("document_id", "source_id", "source", "title", "url", "text", "byline", "published_at"),
+    *("language", "words", "kept", "dropped_because"),
+]
 
 
 @dataclass(frozen=True)
 class Preview:
-    """The result of a preview; `found == kept + sum(dropped.values())`.
+    """The report of a preview; `found == kept + sum(dropped.values())`.
 
     Attributes:
         author: the author's display name.
@@ -109,7 +66,12 @@ class Preview:
         unread: the number of text files that are not read as posts, because of their format or the
             site's layout.
         mostly_unread: whether the unread files outnumber the posts.
-        accepted: the kept posts.
+        dates: the first and the last date of the kept posts in ISO 8601; empty if none has one.
+        dated: the number of kept posts with a date.
+        words: the number of words of the kept posts.
+        languages: the number of kept posts by ISO 639-1 code, or `und` if the language is unknown.
+        titles: the titles of three typical posts.
+        questions: questions that a reader could ask about these posts, then about other posts.
         bylines: the number of posts by byline.
         warnings: sentences for the user.
         failed: sources that could not be read, and why. Their posts are not counted unless an
@@ -120,6 +82,10 @@ class Preview:
             embedder, and a configured embedder takes precedence.
         unclaimed: the number of posts by byline, for names that sign most posts of a source but are
             not known to be the author's. The user must say whether they are.
+        posts: the posts that the questions are about, with columns of `cleaned_documents`; omitted
+            from the JSON.
+        folder: the folder of the preview's tables, which the import's run copies from; omitted from
+            the JSON.
     """
 
     author: str
@@ -127,150 +93,156 @@ class Preview:
     found: int
     kept: int
     dropped: dict[str, int]
+    named: dict[str, list[str]]
+    cures: dict[str, str]
+    converted: dict[str, int]
     skipped: dict[str, int]
-    accepted: AcceptedPosts
+    unread: int
+    mostly_unread: bool
+    dates: list[str]
+    dated: int
+    words: int
+    languages: dict[str, int]
+    titles: list[str]
+    questions: list[str]
     bylines: dict[str, int]
     warnings: list[str]
     failed: list[str]
     changes: dict[str, int] | None
-    named: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    cures: dict[str, str] = field(default_factory=dict[str, str])
-    converted: dict[str, int] = field(default_factory=dict[str, int])
-    unread: int = 0
-    mostly_unread: bool = False
-    embedder: str = ""
-    unclaimed: dict[str, int] = field(default_factory=dict[str, int])
+    embedder: str
+    unclaimed: dict[str, int]
+    posts: pl.DataFrame = field(repr=False, compare=False)
+    folder: str = field(repr=False, compare=False)
 
     def to_json_document(self) -> dict[str, Any]:
         """Return the document that `--json` prints: everything except the posts."""
-        values = vars(self) | vars(self.accepted)
-        return {name: value for name, value in values.items() if name not in {"accepted", "posts"}}
+        hidden = {"posts", "folder"}
+        return {name: value for name, value in vars(self).items() if name not in hidden}
 
 
 def preview(
-    sources: Sequence[str | Path],
-    *,
-    author: str,
+    author: Author,
+    tables: Tables,
     settings: Settings,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    aliases: Sequence[str] = (),
+    *,
     on_progress: OnProgress = lambda _stage, _done, _total: None,
 ) -> Preview:
-    """Import and clean the posts in memory.
+    """Import and clean an author's posts into a preview's tables, and report on them.
+
+    A post that the home has stored, or an earlier preview in the same tables, is copied and not
+    read again.
 
     Args:
-        sources: folders, files or exports.
-        author: the author's display name, or "" if it is unknown; the posts are compared with the
-            stored posts of this author.
-        include, exclude: opt-ins and exclusions in addition to those in the author's settings.
-        aliases: names of the author in addition to those in the author's settings.
+        author: the author as the import will find it; without a name, the posts are compared with
+            no stored ones.
+        tables: those of `open_preview_tables`.
         settings: `embedder` determines the languages, and `home` the stored posts.
         on_progress: called with the stage, the number of posts that are done and of all posts.
 
     Raises:
         TwinError: there is nothing to import.
     """
-    known_author = _find_author(author, settings)
-    slug = known_author.slug
-    opt_ins = sorted({*include, *known_author.include})
-    left_out = sorted({*exclude, *known_author.exclude})
-    inventory, raw, changes = _read_sources(
-        sources,
+    previewed = replace(author, slug=author.slug or _UNNAMED_SLUG)
+    with _open_stored_tables(settings, author.slug) as stored:
+        has_earlier_import = stored is not None and stored.exists("raw_posts", author.slug)
+        result = update_raw_posts(
+            tables, previewed, earlier=stored, finished=stored, on_progress=on_progress
+        )
+        cleaning.update_cleaned_documents(
+            tables, previewed, finished=stored, on_progress=on_progress
+        )
+    on_progress("choosing questions", 0, 0)
+    posts = tables.read("raw_posts", previewed.slug, columns=_RAW_COLUMNS, where="NOT deleted")
+    documents = tables.read(cleaning.CLEANED_TABLE, previewed.slug, columns=_DOCUMENT_COLUMNS)
+    return build_report(
+        author,
+        posts,
+        documents.join(posts, on="source_id", how="semi").sort("source_id"),
+        result,
         settings,
-        slug,
-        include=opt_ins,
-        exclude=left_out,
-        on_progress=partial(on_progress, "reading posts"),
+        changes=dict(result.changes) if has_earlier_import else None,
+        folder=tables.base_uri,
     )
-    all_names = [author, *known_author.aliases, *aliases]
-    names = [name for name in dict.fromkeys(all_names) if name] if author else []
-    cleaned = cleaning.clean_all_posts(
-        raw.select(cleaning.RAW_COLUMNS),
-        names=names,
-        on_progress=partial(on_progress, "cleaning posts"),
-    )
-    accepted = AcceptedPosts.from_documents(cleaned.filter("kept"))
-    kept = int(cleaned["kept"].sum())
+
+
+def build_report(
+    author: Author,
+    posts: pl.DataFrame,
+    documents: pl.DataFrame,
+    result: ImportResult,
+    settings: Settings,
+    *,
+    changes: dict[str, int] | None,
+    folder: str,
+) -> Preview:
+    """Report on an import.
+
+    Args:
+        posts: `source_id`, `author`, `problem`, `encoding` and `remark` of the existing
+            `raw_posts`.
+        documents: `cleaned_documents` of these posts.
+        result: the import of `raw_posts`.
+        changes, folder: as in `Preview`.
+    """
+    inventory = result.inventory
+    names = cleaning.list_author_names(author)
     excluded_counts = inventory.count_excluded_items()
-    embedder = _choose_embedder(accepted.languages, settings)
     skips = inventory.skipped_counts
+    accepted = documents.filter("kept")
+    dates = accepted["published_at"].drop_nulls().sort()
+    languages = count_values(accepted["language"])
+    embedder = _choose_embedder(languages, settings)
+    scored_posts = score_titles(accepted)
+    selections = [
+        select_typical_posts(scored_posts, count=count)
+        for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
+    ]
+    questions = [question for rows in selections for question in generate_title_questions(rows)]
+    question_ids = pl.concat(selections)["document_id"]
     unread_count = sum(count for reason, count in skips.items() if is_text_reason(reason))
-    unread_count += raw.filter(pl.col("problem") == "template").height
-    read_count = raw.filter(pl.col("problem") == "").height
-    signed_posts = cleaned.select("source_id", "source", "byline")
+    unread_count += posts.filter(pl.col("problem") == "template").height
+    read_count = posts.filter(pl.col("problem") == "").height
     is_quarantined = pl.col("dropped_because").str.starts_with(QUARANTINED)
-    dropped_posts = cleaned.filter(~pl.col("kept")).sort(is_quarantined, "source_id")
+    dropped_posts = documents.filter(~pl.col("kept")).sort(is_quarantined, "source_id")
     dropped = sum_counts(excluded_counts, count_dropped_by_reason(dropped_posts))
     return Preview(
-        author=author,
+        author=author.name,
         layouts=inventory.layouts,
-        found=cleaned.height + sum(excluded_counts.values()),
-        kept=kept,
+        found=documents.height + sum(excluded_counts.values()),
+        kept=accepted.height,
         dropped=dropped,
         named=_list_first_dropped_files(dropped_posts),
         cures={reason: cure for reason in dropped if (cure := find_advice(reason))},
-        converted=count_values(raw.filter(pl.col("encoding") != "")["encoding"]),
+        converted=count_values(posts.filter(pl.col("encoding") != "")["encoding"]),
         skipped=skips,
         unread=unread_count,
         mostly_unread=unread_count > read_count,
-        accepted=accepted,
-        bylines=count_values(raw.filter(pl.col("author") != "")["author"]),
+        dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
+        dated=dates.len(),
+        words=int(accepted["words"].sum()),
+        languages=languages,
+        titles=selections[0]["title"].to_list(),
+        questions=list(dict.fromkeys(questions)),
+        bylines=count_values(posts.filter(pl.col("author") != "")["author"]),
         warnings=[
             *_build_language_warnings(
-                accepted.languages, settings.model_copy(update={"embedder": embedder})
+                languages, settings.model_copy(update={"embedder": embedder})
             ),
-            *_build_byline_warnings(cleaned, signed_posts, names, slug=slug),
-            *_build_remark_warnings(inventory.remarks),
+            *_build_byline_warnings(documents, names, slug=author.slug),
+            *_build_remark_warnings(posts.filter(pl.col("remark") != "")),
             *_build_unread_warnings(unread_count, read_count=read_count, skipped=skips),
-            *_build_quarantine_warnings(kept, cleaned.filter(is_quarantined).height, settings),
-            *([] if kept else ["no post can be used: see the reasons above"]),
+            *_build_quarantine_warnings(
+                accepted.height, documents.filter(is_quarantined).height, settings
+            ),
+            *([] if accepted.height else ["no post can be used: see the reasons above"]),
         ],
-        failed=[str(source) for source in inventory.failed_sources],
+        failed=result.failures,
         changes=changes,
         embedder=embedder,
-        unclaimed=_count_unclaimed_posts(cleaned, signed_posts, names),
+        unclaimed=_count_unclaimed_posts(documents, names),
+        posts=accepted.filter(pl.col("document_id").is_in(question_ids.implode())),
+        folder=folder,
     )
-
-
-def _find_author(name: str, settings: Settings) -> Author:
-    """Return the home's author with this name, or else a new author, whose slug is empty for ""."""
-    matches = (
-        author for author in list_readable_authors(settings)[0] if name and author.name == name
-    )
-    return next(matches, None) or Author(make_slug(name) if name else "", name)
-
-
-def _read_sources(
-    sources: Sequence[str | Path],
-    settings: Settings,
-    slug: str,
-    *,
-    include: Sequence[str],
-    exclude: Sequence[str],
-    on_progress: Callable[[int, int], object],
-) -> tuple[Inventory, pl.DataFrame, dict[str, int] | None]:
-    """Read the sources.
-
-    Returns:
-        The inventory, the rows of `raw_posts`, and the changes since the stored import.
-    """
-    from twin_resources.erasure.journal import read_forgotten_posts
-
-    with _open_stored_tables(settings, slug) as tables:
-        stored = raw_posts_import.read_stored_import(tables, slug) if tables else None
-        erased_posts = read_forgotten_posts(tables.state, slug) if tables else None
-        inventory = take_inventory(sources, include=include, exclude=exclude)
-        frame = raw_posts_import.build_inventory_frame(inventory, stored, erased_posts=erased_posts)
-        raw = raw_posts_import.read_rows(
-            frame.filter(~pl.col("deleted")),
-            inventory,
-            read_stored_rows=tables and partial(raw_posts_import.read_stored_rows, tables, slug),
-            erased_posts=erased_posts,
-            on_progress=on_progress,
-        )
-    changes = raw_posts_import.count_changes(frame, stored) if stored is not None else None
-    return inventory, raw, changes
 
 
 def get_supported_languages(settings: Settings) -> tuple[str, ...]:
@@ -350,14 +322,14 @@ _REMARK_TEXTS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def _build_remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
+def _build_remark_warnings(remarked_posts: pl.DataFrame) -> list[str]:
     """Return a warning for each remark on the posts, with the names of the first files."""
     warnings: list[str] = []
-    for remark, source_ids in remarks.items():
-        problem, cure = _REMARK_TEXTS.get(remark, (remark.replace("_", " "), ""))
-        names = ", ".join(_abbreviate_names(sorted(source_ids)))
+    for (remark,), rows in remarked_posts.group_by("remark", maintain_order=True):
+        problem, cure = _REMARK_TEXTS.get(str(remark), (str(remark).replace("_", " "), ""))
+        names = ", ".join(_abbreviate_names(rows["source_id"].sort().to_list()))
         end = f"; {cure}" if cure else ""
-        warnings.append(f"{format_count(len(source_ids), 'post')} {problem}: {names}{end}")
+        warnings.append(f"{format_count(rows.height, 'post')} {problem}: {names}{end}")
     return warnings
 
 
@@ -377,12 +349,10 @@ def _build_unread_warnings(
     ]
 
 
-def _count_unclaimed_posts(
-    cleaned: pl.DataFrame, signed_posts: pl.DataFrame, names: Sequence[str]
-) -> dict[str, int]:
+def _count_unclaimed_posts(documents: pl.DataFrame, names: Sequence[str]) -> dict[str, int]:
     """Return the number of posts by each alias that would make them the author's."""
-    reasons = count_values(cleaned["dropped_because"])
-    return cleaning_verdicts.find_unclaimed_bylines(signed_posts, names) | {
+    reasons = count_values(documents["dropped_because"])
+    return cleaning_verdicts.find_unclaimed_bylines(documents, names) | {
         alias: reasons[reason]
         for reason, alias in cleaning_verdicts.ALIAS_BY_REASON.items()
         if reason in reasons
@@ -402,34 +372,33 @@ _BYLINE_QUESTIONS: Mapping[str, tuple[str, str]] = {
 
 
 def _build_byline_warnings(
-    cleaned: pl.DataFrame, signed_posts: pl.DataFrame, names: Sequence[str], *, slug: str
+    documents: pl.DataFrame, names: Sequence[str], *, slug: str
 ) -> list[str]:
     """Return warnings about posts by others, which would teach the twin another person's voice.
 
     They count the excluded posts, and name any handle that counts as the author's.
 
     Args:
-        cleaned: `cleaned_documents` with the verdicts, so that the warnings match the cleaning.
-        signed_posts: `source_id`, `source` and `byline` of all posts.
+        documents: `cleaned_documents` of all posts.
         names: the author's name and aliases.
     """
     if not names:
         return []
     warnings: list[str] = []
-    posts = format_count(signed_posts.height, "post")
-    foreign_bylines = count_values(cleaned.filter(dropped_because="foreign_byline")["byline"])
+    posts = format_count(documents.height, "post")
+    foreign_bylines = count_values(documents.filter(dropped_because="foreign_byline")["byline"])
     if foreign_bylines:
         warnings.append(
             f"{sum(foreign_bylines.values()):,} of {posts} are excluded because somebody other "
             f"than {names[0]} signed them ({_format_counts(foreign_bylines)})"
         )
-    for name, count in _count_unclaimed_posts(cleaned, signed_posts, names).items():
+    for name, count in _count_unclaimed_posts(documents, names).items():
         facts = _BYLINE_QUESTIONS.get(name, (f"{name} signed", "that is also"))
         warnings.append(
             f"{facts[0]} {count:,} of {posts}; if {facts[1]} {names[0]}, add aliases = "
             f'["{name}"] to authors/{slug}.toml'
         )
-    for name, count in cleaning_verdicts.find_adopted_handles(signed_posts, names).items():
+    for name, count in cleaning_verdicts.find_adopted_handles(documents, names).items():
         warnings.append(
             f"{count:,} of {posts} are signed {name}, which is taken to be {names[0]}'s handle "
             "because it appears on most posts of its source"

@@ -24,10 +24,11 @@ from twin_assets.corpus.corpus_tables import RawPosts, column_types, validate_ro
 from twin_assets.corpus.importers.post_head import UnreadablePostError
 from twin_assets.corpus.importers.posts import NOT_YET_PUBLISHED, read_post
 from twin_assets.corpus.importers.record import ExportRecord
-from twin_assets.corpus.inventory import Inventory, take_inventory
+from twin_assets.corpus.inventory import Inventory, find_addition_time, take_inventory
 from twin_assets.corpus.raw_rows import build_empty_row, build_post_row, build_record_row
 from twin_assets.corpus.reconciliation import count_values
 from twin_assets.corpus.sources import IMPORT_VERSION
+from twin_resources.storage.storage_faults import StorageError
 from twin_resources.storage.tables.rows_by_id import sql_in_filter
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 STORED_COLUMNS = ("source", "source_id", "path", "file_hash", "deleted", "problem")
 """Columns of the stored `raw_posts` that `build_inventory_frame` and `count_changes` read."""
+
+OnProgress = Callable[[str, int, int], object]
+"""Function that receives a stage, the number of posts that are done and of all posts."""
 
 StoredRowsReader = Callable[[Sequence[str]], pl.DataFrame]
 """Reader of stored `raw_posts` rows by `source_id`, for posts that cannot be read again."""
@@ -113,7 +117,6 @@ def read_rows(
     inventory: Inventory,
     *,
     read_stored_rows: StoredRowsReader | None = None,
-    erased_posts: ErasedPosts | None = None,
     on_progress: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> pl.DataFrame:
     """Read the files, and return rows of `raw_posts` for rows of `build_inventory_frame`.
@@ -126,7 +129,6 @@ def read_rows(
         inventory: the inventory from which `frame` was built.
         read_stored_rows: reader of the stored rows of records that their export no longer contains,
             such as a feed's older posts; None before the first import.
-        erased_posts: erased posts, for whose text no row may be created.
         on_progress: called with the number of posts read and of all posts.
     """
     records: dict[str, ExportRecord] = {}
@@ -148,8 +150,6 @@ def read_rows(
     for done, row in enumerate(frame.to_dicts()):
         on_progress(done, frame.height)
         rows.append(_build_raw_post_row(row, inventory, records=records, stored_rows=stored_rows))
-    if erased_posts is not None:
-        rows = [row for row in rows if not erased_posts.contains_text(row["content_hash"])]
     return validate_rows(pl.DataFrame(rows, schema=column_types(RawPosts)), RawPosts)
 
 
@@ -159,52 +159,112 @@ class ImportResult:
 
     Attributes:
         sync_result: the changes to `raw_posts`.
-        failures: one message for each source that could not be read.
-        metadata: numbers for the asset's page, without the text of any post.
+        inventory: what the sources contain.
+        changes: the numbers of added, edited and deleted posts since the earlier import.
     """
 
     sync_result: SyncResult
-    failures: list[str]
-    metadata: Mapping[str, Any]
+    inventory: Inventory
+    changes: Mapping[str, int]
+
+    @property
+    def failures(self) -> list[str]:
+        """One message for each source that could not be read."""
+        return [str(source) for source in self.inventory.failed_sources]
 
 
-def update_raw_posts(tables: Tables, author: Author) -> ImportResult:
-    """Read an author's sources and bring `raw_posts` up to date."""
+def update_raw_posts(
+    tables: Tables,
+    author: Author,
+    *,
+    earlier: Tables | None,
+    finished: Tables | None = None,
+    on_progress: OnProgress = lambda _stage, _done, _total: None,
+) -> ImportResult:
+    """Read an author's sources and bring `raw_posts` up to date.
+
+    Args:
+        earlier: the tables with the author's earlier import and the record of erased posts: those
+            of the home, also if `tables` are a preview's; None if the home has none yet.
+        finished: other tables, from which rows of equal posts are copied instead of reading the
+            posts again.
+        on_progress: called with the stage, the number of posts that are done and of all posts.
+    """
     from twin_resources.erasure.journal import read_forgotten_posts
 
-    stored_posts = read_stored_import(tables, author.slug)
-    erased_posts = read_forgotten_posts(tables.state, author.slug)
+    slug, types = author.slug, column_types(RawPosts)
+    on_progress("listing posts", 0, 0)
+    stored_posts = earlier and read_stored_import(earlier, slug)
+    erased_posts = earlier and read_forgotten_posts(earlier.state, slug)
     inventory = take_inventory(author.sources, include=author.include, exclude=author.exclude)
     frame = build_inventory_frame(inventory, stored_posts, erased_posts=erased_posts)
+    done, total = 0, frame.height
+
+    def begin_batch(batch: range, input_count: int) -> None:
+        nonlocal done, total
+        done, total = batch.start, input_count
+
+    def compute_rows(inputs: pl.DataFrame) -> pl.DataFrame:
+        copies = _copy_finished_rows(finished, slug, inputs)
+        rows = read_rows(
+            inputs.join(copies, on="source_id", how="anti"),
+            inventory,
+            read_stored_rows=earlier and partial(read_stored_rows, earlier, slug),
+            on_progress=lambda read, _: on_progress(
+                "reading posts", done + copies.height + read, total
+            ),
+        )
+        rows = pl.concat([copies, rows])
+        if erased_posts is None:
+            return rows
+        is_erased = [erased_posts.contains_text(text_hash) for text_hash in rows["content_hash"]]
+        return rows.filter(~pl.Series(is_erased, dtype=pl.Boolean))
+
     sync_result = tables.sync(
         frame,
         "raw_posts",
-        author=author.slug,
+        author=slug,
         key="source_id",
-        function=lambda rows: read_rows(
-            rows,
-            inventory,
-            read_stored_rows=partial(read_stored_rows, tables, author.slug),
-            erased_posts=erased_posts,
-        ),
+        function=compute_rows,
         version=IMPORT_VERSION,
-        schema=column_types(RawPosts),
+        schema=types,
         row_key="source_id",
+        on_batch=begin_batch,
     )
-    encodings = tables.read("raw_posts", author.slug, columns=["encoding"], where="encoding != ''")
-    post_changes = count_changes(frame, stored_posts)
-    failures = [str(source) for source in inventory.failed_sources]
-    counts = {
-        **{f"posts_{change}": count for change, count in post_changes.items()},
-        "posts": frame.filter(~pl.col("deleted")).height,
-        "converted_from": count_values(encodings["encoding"]),
+    return ImportResult(sync_result, inventory, count_changes(frame, stored_posts))
+
+
+def _copy_finished_rows(finished: Tables | None, slug: str, inputs: pl.DataFrame) -> pl.DataFrame:
+    """Return the finished rows of these inputs, without posts that could not be read."""
+    types = column_types(RawPosts)
+    if finished is None:
+        return pl.DataFrame(schema=types)
+    try:
+        rows = finished.read_computed(
+            "raw_posts", slug, inputs, key="source_id", version=IMPORT_VERSION, schema=types
+        )
+    except StorageError:  # the command that made the preview has ended, and removed its tables
+        return pl.DataFrame(schema=types)
+    return rows.filter(pl.col("problem") != "unreadable")
+
+
+def build_import_metadata(result: ImportResult, posts: pl.DataFrame) -> dict[str, Any]:
+    """Return numbers for the asset's page, without the text of any post.
+
+    Args:
+        posts: `deleted`, `encoding` and `remark` of `raw_posts` after the import.
+    """
+    inventory, remarks = result.inventory, posts.filter(pl.col("remark") != "")["remark"]
+    return {
+        **{f"posts_{change}": count for change, count in result.changes.items()},
+        "posts": posts.filter(~pl.col("deleted")).height,
+        "converted_from": count_values(posts.filter(pl.col("encoding") != "")["encoding"]),
         "layouts": inventory.layouts,
         "files_that_are_no_posts": inventory.skipped_counts,
         "left_out_of_exports": inventory.count_excluded_items(),
-        "sources_not_read": failures,
-        "unsure": {remark: len(posts) for remark, posts in inventory.remarks.items()},
+        "sources_not_read": result.failures,
+        "unsure": count_values(remarks),
     }
-    return ImportResult(sync_result, failures, counts)
 
 
 def read_stored_import(tables: Tables, author: str) -> pl.DataFrame | None:
@@ -326,10 +386,8 @@ def _build_raw_post_row(
                 body,
                 source_id=source_id,
                 site=folder.site,
-                added_at=lambda: inventory.find_addition_time(source_id, folder, file),
+                added_at=lambda: find_addition_time(folder, file),
             )
-            if post.remark:
-                inventory.add_remark(post.remark, source_id)
             fields = build_post_row(post)
         except UnreadablePostError as error:
             problem = error.reason

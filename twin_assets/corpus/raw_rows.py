@@ -30,6 +30,7 @@ def build_post_row(post: Post) -> dict[str, Any]:
         "tags": post.tags,
         "content_hash": hash_content(post.text),
         "encoding": post.encoding,
+        "remark": post.remark,
     }
 
 
@@ -44,13 +45,14 @@ def build_record_row(record: ExportRecord) -> dict[str, Any]:
         "tags": list(record.tags),
         "content_hash": hash_content(record.text) if has_text else _make_unique_hash(record.row_id),
         "encoding": "",
+        "remark": "",
     }
 
 
 def build_empty_row(source_id: str, *, deleted: bool) -> dict[str, Any]:
     """Return a tombstone, or the row of a post that could not be read."""
     return {
-        **dict.fromkeys((*_SHARED_COLUMNS, "parent_id", "encoding"), ""),
+        **dict.fromkeys((*_SHARED_COLUMNS, "parent_id", "encoding", "remark"), ""),
         "kind": "tombstone" if deleted else "note",
         "markup": get_markup(source_id) or "markdown",
         "visibility": "public",

@@ -21,6 +21,7 @@ _LABEL = re.compile(
     rf"(?P<bold>\*\*|__)?(?P<name>{_NAME})(?(bold)(?::(?P=bold)|(?P=bold) ?:)|:) +\S"
 )
 _HEADING = re.compile(r"#{1,6} ")
+_MIN_SPEAKERS = 2
 _MIN_TURNS = 2  # of each speaker
 _MIN_SHARE_OF_TURNS = 1 / 4  # of a post's paragraphs
 _OWN_LABELS = frozenset({"i", "me"})
@@ -37,11 +38,10 @@ def mark_other_speakers(text: str, names: Sequence[str]) -> str:
         text: Markdown, one line per paragraph.
         names: the author's name and aliases; without names, nothing is marked.
     """
-    if not names or ":" not in text:
+    if not names or not has_dialogue_form(text):
         return text
     lines = text.split("\n")
-    prose = dict(iter_prose_lines(text))
-    labels = {index: match for index, line in prose.items() if (match := _LABEL.match(line))}
+    prose, labels = _find_labels(text)
     turns = Counter(match["name"] for match in labels.values())
     speakers = {name for name, count in turns.items() if count >= _MIN_TURNS}
     own = {name for name in turns if _is_author(name, names)}
@@ -53,7 +53,7 @@ def mark_other_speakers(text: str, names: Sequence[str]) -> str:
     paragraph_count = sum(1 for line in prose.values() if line.strip())
     turn_count = sum(turns[name] for name in speakers | own)
     if (
-        len(speakers | own) < 2
+        len(speakers | own) < _MIN_SPEAKERS
         or not speakers - own
         or not (own or has_full_names)
         or turn_count < _MIN_SHARE_OF_TURNS * paragraph_count
@@ -68,6 +68,27 @@ def mark_other_speakers(text: str, names: Sequence[str]) -> str:
         if is_others and (line.strip() or index not in prose):
             lines[index] = f"> {line}"
     return "\n".join(lines)
+
+
+def has_dialogue_form(text: str) -> bool:
+    """Return whether the turns of a text depend on who its author is (`mark_other_speakers`)."""
+    if ":" not in text:
+        return False
+    prose, labels = _find_labels(text)
+    turns = Counter(match["name"] for match in labels.values())
+    paragraph_count = sum(1 for line in prose.values() if line.strip())
+    return (
+        len(turns) >= _MIN_SPEAKERS
+        and max(turns.values()) >= _MIN_TURNS
+        and len(labels) >= _MIN_SHARE_OF_TURNS * paragraph_count
+    )
+
+
+def _find_labels(text: str) -> tuple[dict[int, str], dict[int, re.Match[str]]]:
+    """Return the lines of prose by their index, and the labels with which some of them begin."""
+    prose = dict(iter_prose_lines(text))
+    labels = {index: match for index, line in prose.items() if (match := _LABEL.match(line))}
+    return prose, labels
 
 
 def _is_author(label: str, names: Sequence[str]) -> bool:

@@ -93,16 +93,14 @@ def generate_title_questions(posts: pl.DataFrame) -> list[str]:
     ]
 
 
-def select_typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
-    """Return posts of typical length with descriptive titles, spread over the author's years.
+def score_titles(documents: pl.DataFrame) -> pl.DataFrame:
+    """Return the first post of each title, with columns that say how well the title describes it.
 
-    The earliest post is first. The first words of a post without a title (LinkedIn, X) serve as its
-    title.
+    The first words of a post without a title (LinkedIn, X) serve as its title.
 
     Args:
         documents: kept rows of `cleaned_documents`: `title`, `text`, `words`, `language`,
             `published_at`, `source_id`.
-        count: the number of posts; fewer are returned if there are fewer titles.
     """
     first_words = (
         pl.col("text")
@@ -118,7 +116,7 @@ def select_typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataF
         .otherwise(pl.col("title"))
         .alias("title")
     )
-    scored_posts = titled_posts.with_columns(
+    return titled_posts.with_columns(
         pl.col("title").str.split(" ").list.len().alias("title_words"),
         pl.Series(
             "has_form",
@@ -128,6 +126,17 @@ def select_typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataF
         _count_topic_words(titled_posts).alias("topic_words"),
         (pl.col("words") - pl.col("words").median()).abs().alias("distance_to_median"),
     ).unique("title", keep="first", maintain_order=True)
+
+
+def select_typical_posts(scored_posts: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
+    """Return posts of typical length with descriptive titles, spread over the author's years.
+
+    The earliest post is first.
+
+    Args:
+        scored_posts: the result of `score_titles`.
+        count: the number of posts; fewer are returned if there are fewer titles.
+    """
     candidates = scored_posts
     for preference in (
         pl.col("has_form"),
@@ -212,18 +221,22 @@ def _count_topic_words(documents: pl.DataFrame) -> pl.Series:
 
     `Where are we?` has none, and `How to carry a clock` has two.
     """
-    vocabularies = [
-        set(re.findall(r"[^\W_]{3,}", text.lower())) for text in documents["text"].to_list()
-    ]
-    frequency = Counter(word for words in vocabularies[:500] for word in words)
-    common_count = max(2, _MAX_WORD_SHARE * min(len(vocabularies), 500))
-    counts = [
-        sum(
-            word in words and frequency[word] < common_count
-            for word in re.findall(r"\w+", title.lower())
+
+    def list_words(text: str) -> set[str]:
+        return set(re.findall(r"[^\W_]{3,}", text.lower()))
+
+    first_texts = documents["text"].head(500).to_list()
+    frequency = Counter(word for text in first_texts for word in list_words(text))
+    common_count = max(2, _MAX_WORD_SHARE * len(first_texts))
+    counts: list[int] = []
+    for title, text in documents.select("title", "text").iter_rows():
+        words = list_words(text)
+        counts.append(
+            sum(
+                word in words and frequency[word] < common_count
+                for word in re.findall(r"\w+", title.lower())
+            )
         )
-        for title, words in zip(documents["title"].to_list(), vocabularies, strict=True)
-    ]
     return pl.Series(counts, dtype=pl.Int64)
 
 

@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from twin_assets.corpus.title_questions import generate_title_questions, select_typical_posts
+from twin_assets.corpus.title_questions import (
+    generate_title_questions,
+    score_titles,
+    select_typical_posts,
+)
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.measures.measure import NotMeasured
 from twin_assets.evaluation.measures.sentence_faithfulness import (
@@ -173,7 +177,7 @@ def measure_claim(
     documents = tables.read(
         "cleaned_documents", author.slug, columns=list(DOCUMENT_COLUMNS), where="kept"
     )
-    posts = select_typical_posts(documents, count=PROSE_QUESTION_COUNT)
+    posts = select_typical_posts(score_titles(documents), count=PROSE_QUESTION_COUNT)
     questions = asyncio.run(
         prepare_questions(
             list(zip(posts["document_id"].to_list(), generate_title_questions(posts), strict=True)),

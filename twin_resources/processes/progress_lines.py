@@ -88,3 +88,23 @@ class SyncProgressLogger:
         if count > self._completed_input_count:
             self._lines.make_step_recorder(self._message)(count - self._completed_input_count)
             self._completed_input_count = count
+
+
+def log_stages(log: Callable[[str], object]) -> Callable[[str, int, int], None]:
+    """Return a function that logs how far a step's stages are.
+
+    It takes a stage, the number of its items that are done, and the number of all of them (0 if
+    nobody knows it, which logs nothing).
+
+    Args:
+        log: function that receives the lines.
+    """
+    loggers: dict[str, SyncProgressLogger] = {}
+
+    def report(stage: str, done: int, total: int) -> None:
+        if total:
+            logger = loggers.setdefault(stage, SyncProgressLogger(log, stage))
+            logger.begin_batch(range(total), total)
+            logger.advance(done, total)
+
+    return report

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from twin_assets.corpus.preview_tables import PREVIEW_TAG
 from twin_cli.commands.author_progress import AuthorProgress, write_progress
 from twin_cli.commands.presentation import format_passage, format_quotation
 from twin_cli.commands.progress_display import ProgressDisplay
@@ -49,11 +50,11 @@ def show_preview_quotations(
     from twin_resources.models.embedder.embedder import load_embedder
 
     # The first questions are left for the endpoint, which answers them later at greater length.
-    questions = preview.accepted.questions[FIRST_ANSWER_COUNT:] or preview.accepted.questions
+    questions = preview.questions[FIRST_ANSWER_COUNT:] or preview.questions
     if not questions:
         return
     quotations = choose_preview_quotations(
-        preview.accepted.posts,
+        preview.posts,
         questions,
         load_embedder(settings, allow_gpu=False),
         count=FIRST_ANSWER_COUNT,
@@ -66,22 +67,15 @@ def show_preview_quotations(
         display.log("\n".join([f"from {preview.author or 'these posts'}:", *lines]))
 
 
-def import_posts(stack: Stack, author: str, *, display: ProgressDisplay) -> FollowedRun:
-    """Import, clean, chunk and embed an author's posts in a Dagster run.
+def launch_import(stack: Stack, author: str, *, preview: Preview, display: ProgressDisplay) -> str:
+    """Start an author's import, or join the import in flight; return its run id.
 
-    Raises:
-        TwinError: the run failed; the error states the first cause and the run's page.
+    The run imports, cleans, chunks and embeds the posts. It copies what the preview has read and
+    cleaned, as long as the preview's tables exist.
     """
-    return follow_import(
-        stack, author, launch_import(stack, author, display=display), display=display
-    )
-
-
-def launch_import(stack: Stack, author: str, *, display: ProgressDisplay) -> str:
-    """Start an author's import, or join the import in flight; return its run id."""
     dagster = DagsterHTTP.for_home(stack.settings)
     dagster.add_author(author)
-    run_id, is_new = launch_or_join(dagster, IMPORT_JOB, author)
+    run_id, is_new = launch_or_join(dagster, IMPORT_JOB, author, tags={PREVIEW_TAG: preview.folder})
     display.log_detail(
         f"{'importing' if is_new else 'joining the import'}: {dagster.url}/runs/{run_id}"
     )
@@ -103,7 +97,7 @@ def follow_import(
         until_asset, previous_run: see `follow_run`.
 
     Raises:
-        TwinError: see `import_posts`.
+        TwinError: the run failed; the error states the first cause and the run's page.
     """
     dagster = DagsterHTTP.for_home(stack.settings)
     followed_run = follow_run(

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from twin_cli.commands.author_progress import compute_fingerprint, read_progress, write_progress
 from twin_cli.commands.console import make_console
-from twin_cli.commands.first_answers import import_posts
+from twin_cli.commands.first_answers import follow_import, launch_import
 from twin_cli.commands.preview_report import preview_exit_code, run_preview, show_preview
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import LAUNCHED_BY_COMMAND, LAUNCHED_BY_TAG, follow_run
@@ -36,7 +36,7 @@ from twin_cli.commands.subject import (
     parse_address,
     save_subject,
 )
-from twin_cli.commands.terminal_questions import add_aliases, is_interactive_terminal
+from twin_cli.commands.terminal_questions import add_aliases, confirm, is_interactive_terminal
 from twin_cli.commands.versions import current_actor
 from twin_resources.access.keys import reader_id_for_key
 from twin_resources.authors import list_author_slugs
@@ -74,7 +74,8 @@ def run_import(
 
     Args:
         path: a folder of posts, file, export or address, or None for the author's known sources.
-        dry_run: whether to stop after the preview, which needs no stack and no author.
+        dry_run: whether to stop after the preview, which needs no stack and no author; a person at
+            a terminal is asked whether to import the posts after all.
         include: opt-ins to store in the author's settings.
         exclude: globs of folders and files to leave out, stored in the author's settings.
         as_json: whether to print the preview as one JSON object (`found`, `kept`, `dropped` …).
@@ -82,29 +83,35 @@ def run_import(
     Raises:
         TwinError: the input is unusable, no stack is running, or the run failed.
     """
+    from twin_assets.corpus.preview_tables import open_preview_tables
+
     display = ProgressDisplay()
     subject = choose_subject(settings, path, name=author, allow_unnamed=dry_run)
     subject = add_opt_ins(subject, include or (), exclude or ())
     # Nothing but the object may be printed.
     silent_display = ProgressDisplay(Console(quiet=True))
-    preview = run_preview(settings, subject, silent_display if as_json else display)
-    if as_json:
-        display.console.print_json(data=preview.to_json_document())
-    else:
-        show_preview(display, preview)
-    is_interactive = is_interactive_terminal() and not (dry_run or as_json)
-    subject, preview = add_aliases(
-        settings, subject, preview, display=display, is_interactive=is_interactive
-    )
-    if dry_run:
-        return preview_exit_code(preview)
-    if settings.has_shared_state and find_stack(settings) is None:
-        _leave_import_to_other_hosts(settings, subject, display)
-        return preview_exit_code(preview)
-    stack = require_stack(settings)
-    save_subject(settings, subject)
-    source_fingerprint = compute_fingerprint(subject.author, settings)
-    followed_run = import_posts(stack, subject.slug, display=display)
+    with open_preview_tables(settings) as tables:
+        preview = run_preview(settings, subject, silent_display if as_json else display, tables)
+        if as_json:
+            display.console.print_json(data=preview.to_json_document())
+        else:
+            show_preview(display, preview)
+        is_interactive = is_interactive_terminal() and not as_json
+        can_import = subject.slug and preview.kept and is_interactive and find_stack(settings)
+        question = f"Import these posts of {preview.author} now?"
+        if dry_run and not (can_import and confirm(question, read_line=input)):
+            return preview_exit_code(preview)
+        subject, preview = add_aliases(
+            settings, subject, preview, tables, display=display, is_interactive=is_interactive
+        )
+        if settings.has_shared_state and find_stack(settings) is None:
+            _leave_import_to_other_hosts(settings, subject, display)
+            return preview_exit_code(preview)
+        stack = require_stack(settings)
+        save_subject(settings, subject)
+        source_fingerprint = compute_fingerprint(subject.author, settings)
+        run_id = launch_import(stack, subject.slug, preview=preview, display=display)
+        followed_run = follow_import(stack, subject.slug, run_id, display=display)
     progress = read_progress(settings, subject.slug)
     write_progress(
         settings,
@@ -113,8 +120,8 @@ def run_import(
             progress,
             fingerprint=source_fingerprint,
             kept=preview.kept,
-            words=preview.accepted.words,
-            questions=progress.questions or tuple(preview.accepted.questions),
+            words=preview.words,
+            questions=progress.questions or tuple(preview.questions),
         ),
     )
     publish_endpoints(stack, first_author=subject.slug)

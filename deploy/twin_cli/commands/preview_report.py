@@ -17,6 +17,7 @@ from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
+    from twin_resources.storage.tables.tables import Tables
 
 NOTHING_USABLE_EXIT_CODE = 3  # if no post is usable or most files with text are skipped
 # A thousand words yield 9 to 11 samples, regardless of the number of posts (measured for three
@@ -25,37 +26,35 @@ NOTHING_USABLE_EXIT_CODE = 3  # if no post is usable or most files with text are
 # model as "not decided".
 MIN_WORDS = 15_000
 REDRAWN_POSTS = 25  # posts between two drawings of a bar
+LOG_INTERVAL_S = 3.0  # a log gets a line as often, so that it is never silent for 5 s
 MIN_POSTS = 2  # one for training and one held out
 
 
-def run_preview(settings: Settings, subject: SelectedAuthor, display: ProgressDisplay) -> Preview:
-    """Preview every source of the author, with a bar for each stage.
+def run_preview(
+    settings: Settings, subject: SelectedAuthor, display: ProgressDisplay, tables: Tables
+) -> Preview:
+    """Import the author's posts into a preview's tables, with a bar for each stage.
 
     Raises:
         TwinError: nothing in the folder can be imported; the error describes its content.
     """
     from twin_assets.corpus.preview import preview
 
-    author, stage = subject.author, "listing posts"
-    with display.bar(stage) as bar, display.report_waits(stage):
+    stage = "reading the sources"
+    with (
+        display.bar(stage, log_interval_s=LOG_INTERVAL_S) as bar,
+        display.report_waits(stage),
+    ):
 
         def show_progress(next_stage: str, done: int, total: int) -> None:
             nonlocal stage
             if next_stage != stage:
                 stage = next_stage
                 bar.begin_phase(stage)
-            if done % REDRAWN_POSTS == 0:
+            if total and done % REDRAWN_POSTS == 0:
                 bar.update(f"{done:,} of {total:,}", done=done, total=total)
 
-        return preview(
-            author.sources,
-            author=author.name,
-            settings=settings,
-            include=author.include,
-            exclude=author.exclude,
-            aliases=author.aliases,
-            on_progress=show_progress,
-        )
+        return preview(subject.author, tables, settings, on_progress=show_progress)
 
 
 def too_small_reason(post_count: int, word_count: int) -> str:
@@ -78,13 +77,12 @@ def preview_exit_code(preview: Preview) -> int:
 
 def show_preview(display: ProgressDisplay, preview: Preview) -> None:
     """Print the numbers of found, usable and dropped posts, the reasons, and the warnings."""
-    usable_posts = preview.accepted
-    dates = " to ".join(date[:10] for date in usable_posts.dates) or "no dates"
-    languages = ", ".join(f"{code} {count}" for code, count in usable_posts.languages.items())
+    dates = " to ".join(date[:10] for date in preview.dates) or "no dates"
+    languages = ", ".join(f"{code} {count}" for code, count in preview.languages.items())
     display.log(
         f"{preview.author or 'these posts'}: {format_count(preview.found, 'post')} found, "
         f"{preview.kept:,} usable, "
-        f"{format_count(usable_posts.words, 'word')}, {dates}, language {languages or 'unknown'}"
+        f"{format_count(preview.words, 'word')}, {dates}, language {languages or 'unknown'}"
     )
     for encoding, count in preview.converted.items():
         display.log_detail(f"converted {format_count(count, 'post')} from {encoding} to UTF-8")
@@ -99,7 +97,7 @@ def show_preview(display: ProgressDisplay, preview: Preview) -> None:
     if preview.bylines:
         names = ", ".join(f"{name} ({count:,})" for name, count in preview.bylines.items())
         display.log_detail(f"bylines: {names}")
-    for title in usable_posts.titles:
+    for title in preview.titles:
         display.log_detail(f"  · {title}")
     if preview.changes is not None:
         display.log(format_changes(preview.changes))

@@ -32,7 +32,15 @@ class ProgressBar:
     intervals.
     """
 
-    def __init__(self, display: ProgressDisplay, title: str, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        display: ProgressDisplay,
+        title: str,
+        progress: Progress | None,
+        *,
+        log_interval_s: float | None = None,
+    ) -> None:
+        self.log_interval_s = log_interval_s
         self._display = display
         self._progress = progress
         self._task: TaskID | None = (
@@ -198,12 +206,12 @@ class ProgressDisplay:
     def report_wait(self) -> None:
         """Print a line after a long time without output, unless a terminal shows a live bar."""
         with self._output_lock:
-            is_frequent = self.verbose or self.console.is_terminal
-            interval_s = (
-                WAIT_REPORT_INTERVAL_S
-                if is_frequent
-                else LOG_WAIT_REPORT_INTERVAL_S * 2**self._wait_report_count
-            )
+            if self._bar is not None and self._bar.log_interval_s is not None:
+                interval_s = self._bar.log_interval_s
+            elif self.verbose or self.console.is_terminal:
+                interval_s = WAIT_REPORT_INTERVAL_S
+            else:
+                interval_s = LOG_WAIT_REPORT_INTERVAL_S * 2**self._wait_report_count
             if time.monotonic() - self._last_output_at < interval_s:
                 return
             self._wait_report_count += 1
@@ -219,10 +227,17 @@ class ProgressDisplay:
         self._wait_report_count = 0
 
     @contextmanager
-    def bar(self, title: str) -> Generator[ProgressBar]:
-        """Show a live bar for one step; it disappears at the end, so the caller prints a result."""
+    def bar(self, title: str, *, log_interval_s: float | None = None) -> Generator[ProgressBar]:
+        """Show a live bar for one step; it disappears at the end, so the caller prints a result.
+
+        Args:
+            log_interval_s: the seconds between two lines of a log, or None to let them grow as in
+                `report_waits`.
+        """
         if not self.console.is_terminal:
-            yield from self._activate_bar(ProgressBar(self, title, None))
+            yield from self._activate_bar(
+                ProgressBar(self, title, None, log_interval_s=log_interval_s)
+            )
             return
         columns = (
             TextColumn("         {task.description}", markup=False),

@@ -139,13 +139,20 @@ def has_materialized(dagster: DagsterHTTP, run_id: str, asset: str) -> bool:
             return False
 
 
-def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bool]:
-    """Return the run's id, and whether this call launched the run instead of joining it."""
+def launch_or_join(
+    dagster: DagsterHTTP, job: str, author: str, *, tags: Mapping[str, str] | None = None
+) -> tuple[str, bool]:
+    """Return the run's id, and whether this call launched the run instead of joining it.
+
+    Args:
+        tags: further tags of a launched run.
+    """
     with dagster.launch_lock():
         active_run = find_run_in_flight(dagster, job, author)
         if active_run is not None:
             return active_run.run_id, False
-        return dagster.launch(job, author, tags={LAUNCHED_BY_TAG: LAUNCHED_BY_COMMAND}), True
+        all_tags = {LAUNCHED_BY_TAG: LAUNCHED_BY_COMMAND, **(tags or {})}
+        return dagster.launch(job, author, tags=all_tags), True
 
 
 def follow_run(

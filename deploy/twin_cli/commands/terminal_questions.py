@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
     from twin_cli.commands.progress_display import ProgressDisplay
     from twin_resources.settings import Settings
+    from twin_resources.storage.tables.tables import Tables
 
 MAX_ATTEMPTS = 3
 _YES, _NO = frozenset({"y", "yes"}), frozenset({"", "n", "no", "not yet"})
@@ -143,6 +144,7 @@ def add_aliases(
     settings: Settings,
     subject: SelectedAuthor,
     preview: Preview,
+    tables: Tables,
     *,
     display: ProgressDisplay,
     is_interactive: bool,
@@ -151,6 +153,7 @@ def add_aliases(
     """Return the subject with the author's other names, and a preview that includes them.
 
     Args:
+        tables: the preview's tables.
         is_interactive: whether a person is at a terminal; otherwise nothing is asked or changed.
         read_line: shows a question and returns the typed line.
     """
@@ -176,6 +179,6 @@ def add_aliases(
     aliases = (*author.aliases, *accepted_names)
     display.log(f"saved in authors/{author.slug}.toml: aliases = {list(aliases)}")
     subject = replace(subject, author=replace(author, aliases=aliases))
-    preview = run_preview(settings, subject, display)
+    preview = run_preview(settings, subject, display, tables)
     show_preview(display, preview)
     return subject, preview

@@ -11,12 +11,14 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from twin_assets.corpus.preview_tables import open_preview_tables
 from twin_cli.commands.agents import format_agent_lines
 from twin_cli.commands.answer_models import (
     resolve_name,
@@ -71,7 +73,12 @@ from twin_cli.commands.subject import (
     resolve_source,
     save_subject,
 )
-from twin_cli.commands.terminal_questions import add_aliases, add_consent, is_interactive_terminal
+from twin_cli.commands.terminal_questions import (
+    add_aliases,
+    add_consent,
+    confirm,
+    is_interactive_terminal,
+)
 from twin_cli.commands.training import (
     TrainingPlan,
     plan_training,
@@ -154,7 +161,7 @@ def run_up(
     _interrupt_on_signals()
     command = _UpCommand(options, settings, display or ProgressDisplay(verbose=options.verbose))
     try:
-        with command.display.report_waits():
+        with command.preview_folder, command.display.report_waits():
             return command.run()
     except KeyboardInterrupt:
         return _handle_interrupt(command)
@@ -206,6 +213,7 @@ class _UpCommand:
         self.training_outcome: TrainingOutcome | None = None  # outcome of this call's training
         self.answer_model: ModelVersion | None = None  # answers until a tuned version beats it
         self.preview: Preview | None = None  # None if nothing has changed since the last import
+        self.preview_folder = ExitStack()  # removes the preview's tables
 
     def run(self) -> int:
         self._preflight()
@@ -290,7 +298,7 @@ class _UpCommand:
         source_fingerprint = compute_fingerprint(subject.author, self.settings)
         run_id = ""
         if self.preview is not None:
-            run_id = launch_import(stack, subject.slug, display=self.display)
+            run_id = launch_import(stack, subject.slug, preview=self.preview, display=self.display)
             show_preview_quotations(stack.settings, self.preview, display=self.display)
         prepare_answers(stack, display=self.display)
         self.answer_model = sync_answer_model(
@@ -365,6 +373,7 @@ class _UpCommand:
             follow_import(
                 stack, subject.slug, run_id, display=self.display, previous_run=import_run
             )
+            self.preview_folder.close()
             progress = replace(progress, fingerprint=source_fingerprint)
             write_progress(stack.settings, subject.slug, progress)
 
@@ -451,17 +460,22 @@ class _UpCommand:
             )
             self.display.log(format_changes({}))
             return subject, progress
-        preview = run_preview(self.settings, subject, self.display)
+        tables = self.preview_folder.enter_context(open_preview_tables(self.settings))
+        preview = run_preview(self.settings, subject, self.display, tables)
         show_preview(self.display, preview)
+        question = f"Start the twin of {subject.author.name} now?"
+        if self.options.dry_run and preview.kept and confirm(question, read_line=input):
+            self.options = replace(self.options, dry_run=False)
         subject, preview = add_aliases(
             self.settings,
             subject,
             preview,
+            tables,
             display=self.display,
             is_interactive=is_interactive_terminal() and not self.options.dry_run,
         )
         progress = read_progress(self.settings, subject.slug)  # with the answers to `add_aliases`
-        if reason := too_small_reason(preview.kept, preview.accepted.words):
+        if reason := too_small_reason(preview.kept, preview.words):
             self.display.log(f"too little text for training: {reason}", style="yellow")
         self.preview = preview
         if preview.embedder != self.settings.embedder:
@@ -470,8 +484,8 @@ class _UpCommand:
         progress = replace(
             progress,
             kept=preview.kept,
-            words=preview.accepted.words,
-            questions=progress.questions or tuple(preview.accepted.questions),
+            words=preview.words,
+            questions=progress.questions or tuple(preview.questions),
         )
         return subject, progress
 

@@ -106,7 +106,9 @@ def materialize(
     """Return a function that runs the three assets and their checks for the author."""
     link_weights(embedder_weights, home)
 
-    def run(*, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+    def run(
+        *, raise_on_error: bool = True, tags: dict[str, str] | None = None
+    ) -> dg.ExecuteInProcessResult:
         instance.add_dynamic_partitions("authors", [author.slug])
         return dg.materialize(
             [*ASSETS, *CHECKS],
@@ -114,6 +116,7 @@ def materialize(
             instance=instance,
             resources=RESOURCES,
             raise_on_error=raise_on_error,
+            tags=tags,
         )
 
     return run

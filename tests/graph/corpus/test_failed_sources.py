@@ -16,9 +16,10 @@ from twin_cli.commands.progress_display import ProgressDisplay
 from tests.graph.corpus.conftest import SLUG, Materialize, find_check, get_metadata
 from tests.graph.corpus.test_exports import build_feed
 from tests.http_server import Request, Response, http_server
+from tests.previews import preview_author
 from tests.unit.corpus.export_files import write_folder
 from tests.unit.corpus.sample_exports import SENTENCE
-from twin_assets.corpus.preview import preview
+from twin_resources.authors import read_author
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
@@ -114,7 +115,7 @@ def test_the_preview_names_failed_sources_and_counts_stored_posts(
     sources = (str(write_folder({"a.md": SENTENCE}, tmp_path / "notes")), server.build_url("1"))
     import_sources(*sources)
     server.status["1"] = 503
-    result = preview(sources, author="Ada Lovelace", settings=home)
+    result = preview_author(home, read_author(home, SLUG))
     assert result.changes == {"added": 0, "edited": 0, "deleted": 0}
     assert result.found == 3
     assert "unreadable" not in result.dropped

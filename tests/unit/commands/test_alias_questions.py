@@ -13,6 +13,7 @@ from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subject import SelectedAuthor, save_subject
 from twin_cli.commands.terminal_questions import add_aliases
 
+from twin_assets.corpus.preview_tables import open_preview_tables
 from twin_resources.authors import Author, read_author
 from twin_resources.settings import Settings
 
@@ -55,15 +56,17 @@ def answer_questions(
         Author("ann-lee", "Ann Lee", sources=(str(posts),)), posts, is_new=True
     )
     display = ProgressDisplay(Console(file=output, width=1000))
-    preview = run_preview(settings, subject, display)
-    subject, preview = add_aliases(
-        settings,
-        subject,
-        preview,
-        display=display,
-        is_interactive=is_interactive,
-        read_line=read_line,
-    )
+    with open_preview_tables(settings) as tables:
+        preview = run_preview(settings, subject, display, tables)
+        subject, preview = add_aliases(
+            settings,
+            subject,
+            preview,
+            tables,
+            display=display,
+            is_interactive=is_interactive,
+            read_line=read_line,
+        )
     save_subject(settings, subject)
     return read_author(settings, "ann-lee"), preview, questions, output.getvalue()
 

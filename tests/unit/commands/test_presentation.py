@@ -154,13 +154,13 @@ def test_waits_are_reported_at_intervals_until_the_last_stage_ends(
 def test_the_interval_of_wait_reports_in_a_log_doubles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An hour of training prints six lines, or 300 with `--verbose`."""
+    """An hour of training prints six lines, or 300 with `--verbose`; a preview one each 3 s."""
     now = [0.0]
     monkeypatch.setattr(display_module.time, "monotonic", lambda: now[0])
-    for verbose, line_count in ((False, 6), (True, 300)):
+    for verbose, interval_s, line_count in ((False, None, 6), (True, None, 300), (False, 3, 1200)):
         output = io.StringIO()
         display = ProgressDisplay(Console(file=output, width=100), verbose=verbose)
-        with display.bar("train") as bar:
+        with display.bar("train", log_interval_s=interval_s) as bar:
             for _ in range(3600):
                 now[0] += 1.0
                 bar.update("step")

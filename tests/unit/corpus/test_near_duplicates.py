@@ -46,7 +46,7 @@ def test_the_candidate_rate_follows_the_formula() -> None:
         sets[f"{number}a"] = frozenset(elements[:150])
         sets[f"{number}b"] = frozenset([*elements[75:150], *elements[150:], rng.getrandbits(60)])
     similarity = jaccard(sets["0a"], sets["0b"])
-    candidates = find_candidate_pairs(sets)
+    candidates = find_candidate_pairs(sets.items())
     rate = sum((f"{number}a", f"{number}b") in candidates for number in range(400)) / 400
     assert rate == pytest.approx(1 - (1 - similarity**ROWS_PER_BAND) ** BAND_COUNT, abs=0.08)
 

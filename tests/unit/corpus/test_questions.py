@@ -11,6 +11,7 @@ from twin_assets.corpus.title_questions import (
     extract_quoted_title,
     generate_title_questions,
     question_from_title,
+    score_titles,
     select_typical_posts,
     to_sentence_case,
 )
@@ -106,7 +107,7 @@ def test_self_explanatory_titles_are_preferred_across_years() -> None:
         "Why do lamps go out?",
     )
     frame = build_documents(*titles, "Untitled thoughts of today")
-    assert generate_title_questions(select_typical_posts(frame)) == [
+    assert generate_title_questions(select_typical_posts(score_titles(frame))) == [
         "How do I mend a clock?",
         "What is your advice on mending a small boat?",
         "Why do lamps go out?",
@@ -116,12 +117,12 @@ def test_self_explanatory_titles_are_preferred_across_years() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_few_posts_give_few_questions(count: int) -> None:
     frame = build_documents(*(f"Title {n}" for n in range(count)))
-    assert len(generate_title_questions(select_typical_posts(frame))) == min(count, 3)
+    assert len(generate_title_questions(select_typical_posts(score_titles(frame)))) == min(count, 3)
 
 
 def test_equal_titles_give_one_question() -> None:
     documents = build_documents("Week notes", "Week notes", "Week notes")
-    assert len(generate_title_questions(select_typical_posts(documents))) == 1
+    assert len(generate_title_questions(select_typical_posts(score_titles(documents)))) == 1
 
 
 def test_posts_without_titles_are_named_by_their_first_words() -> None:
@@ -136,7 +137,7 @@ def test_posts_without_titles_are_named_by_their_first_words() -> None:
             "source_id": ["a", "b"],
         }
     )
-    posts = select_typical_posts(documents)
+    posts = select_typical_posts(score_titles(documents))
     assert posts["title"].to_list() == [
         "The old clock, stopped at noon, was …",
         "A boat needs paint …",

@@ -81,7 +81,8 @@ class Post:
         visibility: `public`, or why the blog's readers do not see the post (`private`, `followers`,
             `paid`); a draft is private.
         encoding: the file's original encoding; "" for UTF-8.
-        remark: `ambiguous_date` if the date is uncertain, or "".
+        remark: what is unsure about the date: `ambiguous_date`, or for lack of another date
+            `dated_by_git`, `came_in_one_piece` or `no_date_from_git: …`; or "".
     """
 
     head: PostHead = field(repr=False)
@@ -109,7 +110,7 @@ def read_post(
     source_id: str,
     site: Site | None = None,
     now: datetime | None = None,
-    added_at: Callable[[], datetime | None] = lambda: None,
+    added_at: Callable[[], tuple[datetime | None, str]] = lambda: (None, ""),
 ) -> Post:
     """Read one post.
 
@@ -118,8 +119,8 @@ def read_post(
         source_id: path in the source folder, with `/`; the name may contain a date and a title.
         site: the folder's configuration.
         now: the time by which a site's post must have been published; None means the current time.
-        added_at: function that returns when the file was added to its repository; called only if
-            the post has no other date.
+        added_at: function that returns when the file was added to its repository, and a remark on
+            that date; called only if the post has no other date.
 
     Raises:
         UnreadablePostError: as in `read_post_head`, or with the reason `broken_front_matter` (in
@@ -183,7 +184,11 @@ def read_post(
             raise UnreadablePostError("expired")
         if publish_date and publish_date.utc_time > now and not site.shows_future:
             raise UnreadablePostError(NOT_YET_PUBLISHED)
-    written_at = created_date.time if created_date else added_at()
+    if created_date is not None:
+        written_at = created_date.time
+        remark = "ambiguous_date" if created_date.is_ambiguous else ""
+    else:
+        written_at, remark = added_at()
     created_at = written_at.astimezone(UTC) if written_at else None
     local_time = written_at.astimezone(site.zone) if written_at and site.zone else written_at
     named_author = read_byline(fields) or front_matter.get_text_field(fields, CREATOR_FIELD)
@@ -208,7 +213,7 @@ def read_post(
         licence=front_matter.get_text_field(fields, "license", "licence", "rights"),
         encoding="" if head.encoding == UTF_8 else head.encoding,
         visibility="private" if hidden_reason == "draft" else hidden_reason or "public",
-        remark="ambiguous_date" if created_date and created_date.is_ambiguous else "",
+        remark=remark,
     )
 
 

@@ -26,6 +26,8 @@ from twin_resources.errors import TwinError
 HASH_BYTES = 32
 MODULUS = 1 << 256
 
+_ROWS_AT_A_TIME = 1_000  # their encodings are in memory three times
+
 _ABSENT = b"\x00"
 _PRESENT = b"\x01"
 
@@ -53,14 +55,17 @@ def hash_rows(frame: pl.DataFrame) -> pl.Series:
         return pl.Series("_row_hash", [schema_hasher.digest()] * frame.height, dtype=pl.Binary)
     if frame.is_empty():
         return pl.Series("_row_hash", [], dtype=pl.Binary)
-    # One chunk a column: Arrow cannot combine the chunks of a list column that a join returned.
-    table = frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    rows = _join_bytes(*(_encode(table.column(name).chunk(0)) for name in names))
     digests: list[bytes] = []
-    for encoded_row in rows.to_pylist():
-        row_hasher = schema_hasher.copy()
-        row_hasher.update(encoded_row)
-        digests.append(row_hasher.digest())
+    for start in range(0, frame.height, _ROWS_AT_A_TIME):
+        # The copy of these rows has one chunk a column and begins at offset 0: Arrow cannot combine
+        # the chunks of a list column that a join returned.
+        part = frame[list(range(start, min(start + _ROWS_AT_A_TIME, frame.height)))].rechunk()
+        table = part.to_arrow(compat_level=pl.CompatLevel.oldest())
+        rows = _join_bytes(*(_encode(table.column(name).chunk(0)) for name in names))
+        for encoded_row in rows.to_pylist():
+            row_hasher = schema_hasher.copy()
+            row_hasher.update(encoded_row)
+            digests.append(row_hasher.digest())
     return pl.Series("_row_hash", digests, dtype=pl.Binary)
 
 

@@ -22,6 +22,7 @@ from twin_resources.storage.tables.changes import find_changes, hash_inputs
 from twin_resources.storage.tables.hashing import hash_rows
 from twin_resources.storage.tables.maintenance import CompactionResult, DeletedRows
 from twin_resources.storage.tables.newest_versions import lease_name, record_write
+from twin_resources.storage.tables.rows_by_id import sql_in_filter
 from twin_resources.storage.tables.store import StoredTable, TableNotFoundError
 from twin_resources.wait_limits import MAX_WORKING_S
 
@@ -226,6 +227,42 @@ class Tables:
                 found=str(error).splitlines()[0],
                 next_step="correct the SQL filter",
             ) from error
+
+    def read_computed(
+        self,
+        asset: str,
+        author: str,
+        upstream: pl.DataFrame,
+        *,
+        key: str,
+        version: str,
+        schema: Mapping[str, pl.DataType],
+    ) -> pl.DataFrame:
+        """Return the rows that a sync of equal inputs has stored here, in any order.
+
+        Args:
+            upstream: the inputs, one row each, with the columns that `sync` was given.
+            key, version, schema: as in `sync`.
+
+        Returns:
+            The columns of `schema`; no rows if the table is missing or was written with another
+            version or schema.
+
+        Raises:
+            StorageError: the table's files cannot be read.
+        """
+        table = self._find(asset, author)
+        if table is None or table.columns != list(schema):
+            return pl.DataFrame(schema=schema)
+        inputs = pl.DataFrame({"_input_key": upstream[key], "_input_hash": hash_rows(upstream)})
+        rows = store.read_columns(
+            table,
+            [*schema, "_input_key", "_input_hash"],
+            where=f"_version = {store.quote_literal(version)} AND "
+            + sql_in_filter("_input_key", inputs["_input_key"]),
+        )
+        rows = rows.join(inputs, on=["_input_key", "_input_hash"], how="semi")
+        return rows.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
 
     def read_row_hashes(self, asset: str, author: str) -> pl.DataFrame:
         """Return the row key and the hash of each row (`row_hash`), ordered by row key.

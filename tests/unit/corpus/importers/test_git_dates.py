@@ -32,7 +32,8 @@ def import_days(folder: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
     inventory = take_inventory([folder])
     rows = read_rows(build_inventory_frame(inventory), inventory)
     days = rows.select("source_id", pl.col("created_at").dt.strftime("%F").fill_null(""))
-    return dict(days.rows()), inventory.remarks
+    remarked = rows.filter(pl.col("remark") != "").group_by("remark").agg("source_id")
+    return dict(days.rows()), dict(remarked.rows())
 
 
 def test_a_note_without_another_date_gets_its_git_date(notes: GitRepository) -> None:

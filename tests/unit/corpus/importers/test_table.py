@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.previews import preview_posts
 from tests.unit.corpus.export_files import write_folder
 from tests.unit.corpus.importers.importer_outcomes import read_export
 from tests.unit.corpus.test_preview import build_sentences
 from twin_assets.corpus.importers import table
 from twin_assets.corpus.inventory import take_inventory
-from twin_assets.corpus.preview import preview
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
@@ -163,5 +163,5 @@ def test_rows_of_another_author_are_not_the_authors(
     path = tmp_path / "posts.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = Settings(home=tmp_path / "home")
-    result = preview([path], author="Ada Lovelace", settings=settings)
+    result = preview_posts(settings, path, name="Ada Lovelace")
     assert (result.kept, result.dropped) == (kept, dropped)
