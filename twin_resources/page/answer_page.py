@@ -28,9 +28,10 @@ def render_answer_page(row: TraceRow) -> str:
     from markdown_it import MarkdownIt
 
     # Without HTML, the answer's own markup is shown as text; unsafe links are not made.
-    answer = MarkdownIt("commonmark", {"html": False}).render(row.answer)
+    markdown = MarkdownIt("commonmark", {"html": False})
+    answer = markdown.render(row.answer)
     if row.prose_label:
-        answer = render_prose_frame(row.prose_label, answer)
+        answer = markdown.render(row.above_prose) + render_prose_frame(row.prose_label, answer)
     trace = f'<a href="/?trace={escape_html(row.trace_id)}">Every step</a>'
     facts = f'<p class="facts">{escape_html(format_time(row.at))} · {trace}</p>'
     return _render_page(row.question, answer + facts)

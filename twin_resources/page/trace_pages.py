@@ -156,11 +156,17 @@ def _render_trace_answer(row: TraceRow) -> str:
     """Return the answer: prose in a frame below its label, quotations beside a bar."""
     if not row.answer:
         return ""
-    answer = escape_html(row.answer)
     if row.prose_label:
-        return render_prose_frame(row.prose_label, f'<div class="twin-answer">{answer}</div>')
-    tag = "blockquote" if row.answer.startswith("> ") else "div"
-    return f'<{tag} class="twin-answer">{answer}</{tag}>'
+        prose = f'<div class="twin-answer">{escape_html(row.answer)}</div>'
+        above = _render_without_writer(row.above_prose) if row.above_prose else ""
+        return above + render_prose_frame(row.prose_label, prose)
+    return _render_without_writer(row.answer)
+
+
+def _render_without_writer(text: str) -> str:
+    """Return a text that no model wrote, beside a bar if it begins with a quotation."""
+    tag = "blockquote" if text.startswith("> ") else "div"
+    return f'<{tag} class="twin-answer">{escape_html(text)}</{tag}>'
 
 
 def render_prose_frame(label: str, prose_html: str) -> str:

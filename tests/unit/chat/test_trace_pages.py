@@ -139,13 +139,14 @@ def test_an_answers_page_shows_its_markdown_and_escapes_everything_else() -> Non
 
 def test_prose_is_framed_below_its_label_and_has_no_bar_of_a_quotation() -> None:
     label = "Written by a program, not by <Ann>"
-    row = replace(ROW, prose_label=label)
+    row = replace(ROW, prose_label=label, above_prose="> Oil it once a year.")
     quoted = replace(ROW, answer="> One drop.")
     whole = render_trace(TraceTree(row, (STEP,), {}))
     for html in (whole, render_answer_page(row)):
-        frame = html[html.index('<aside class="twin-prose">') :]
+        quotations, _, frame = html.partition('<aside class="twin-prose">')
+        assert "Oil it once a year." in quotations
         assert frame.index("not by &lt;Ann&gt;") < frame.index("One drop.")
-    assert "<blockquote" not in whole
+        assert "<blockquote" not in frame
     assert "not by &lt;Ann&gt;:</b> One drop." in render_trace_list([row])
     assert '<blockquote class="twin-answer">' in render_trace(TraceTree(quoted, (STEP,), {}))
     assert "twin-prose" not in render_trace(TraceTree(quoted, (STEP,), {}))

@@ -134,9 +134,11 @@ def span_attributes(
         environment: the Langfuse environment; empty means `default`.
     """
 
+    def redact_text(text: str) -> str:
+        return redact(text, region=record.author.language).text
+
     def redact_content(message: Mapping[str, Any]) -> dict[str, Any]:
-        content = redact(str(message.get("content") or ""), region=record.author.language)
-        return {**message, "content": content.text}
+        return {**message, "content": redact_text(str(message.get("content") or ""))}
 
     chat_request, answer, key = record.chat_request, record.shown_text, record.exchange.key
     parameters = dict(record.exchange.sampling)
@@ -188,7 +190,12 @@ def span_attributes(
         attributes["langfuse.observation.level"] = "ERROR"
         attributes["langfuse.observation.status_message"] = error
     # Langfuse shows the metadata of the outermost observation as the trace's.
-    metadata = {**record.trace_metadata(), "twin.safety": ",".join(find_sensitive_kinds(answer))}
+    metadata = {
+        **record.trace_metadata(),
+        "twin.safety": ",".join(find_sensitive_kinds(answer)),
+        # The trace's answer is the prose alone, because that is what judges rate.
+        "twin.above_prose": redact_text(record.prefix) if record.prose_label else "",
+    }
     return attributes | {
         f"langfuse.observation.metadata.{name}": value for name, value in metadata.items() if value
     }

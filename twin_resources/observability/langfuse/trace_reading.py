@@ -127,6 +127,7 @@ class TraceRow:
         degraded: why the answer is of lower quality than usual; empty if it is not.
         scores: the scores of the answer, newest first.
         prose_label: whose words the answer is, if a model wrote it; otherwise empty.
+        above_prose: the notice and the quotations that stood above the prose, as Markdown.
     """
 
     trace_id: str
@@ -144,6 +145,7 @@ class TraceRow:
     degraded: str
     scores: tuple[Score, ...] = ()
     prose_label: str = ""
+    above_prose: str = ""
 
 
 @dataclass(frozen=True)
@@ -264,6 +266,7 @@ def build_trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()
         degraded=facts.get("twin.degraded", ""),
         scores=tuple(scores),
         prose_label=facts.get("twin.prose_label", ""),
+        above_prose=facts.get("twin.above_prose", "").strip(),
     )
 
 
