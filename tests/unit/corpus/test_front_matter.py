@@ -143,9 +143,24 @@ def test_fields_are_read_in_several_spellings() -> None:
     fields: dict[str, object] = {"tags": "a b", "categories": ["b", "c", None], "other": "two w, o"}
     assert get_list_field(fields, "tags", "categories") == ["a", "b", "c"]
     assert get_list_field(fields, "other") == ["two w", "o"]
-    assert read_byline({"authors": ["Ada", {"name": "李"}]}) == "Ada, 李"
-    assert read_byline({"Author": "Ada", "translators": [{"name": "Bo Ek"}, "李"]}) == (
-        "Ada, translated by Bo Ek, 李"
-    )
-    assert read_byline({"translated-by": "Bo Ek"}) == "translated by Bo Ek"
-    assert read_byline({"author": {"name": "José"}, "translator": None}) == "José"
+
+
+@pytest.mark.parametrize(
+    ("fields", "byline"),
+    [
+        ({"authors": ["Ada", {"name": "李"}]}, "Ada, 李"),
+        (
+            {"Author": "Ada", "translators": [{"name": "Bo Ek"}, "李"]},
+            "Ada, translated by Bo Ek, 李",
+        ),
+        ({"translated-by": "Bo Ek"}, "translated by Bo Ek"),
+        ({"author": {"name": "José"}, "translator": None}, "José"),
+        ({"by": ["Ada Lovelace", "Bo Ek"]}, "Ada Lovelace, Bo Ek"),
+        ({"By": "Ada Lovelace"}, "Ada Lovelace"),
+        ({"by": "ada", "author": "Ada Lovelace"}, "Ada Lovelace"),
+        ({"author_name": "Ada"}, "Ada"),
+        ({"contributors": ["Ada"], "editor": "Bo Ek", "reviewed_by": "Bo Ek"}, ""),
+    ],
+)
+def test_fields_name_writers_and_translators(fields: dict[str, object], byline: str) -> None:
+    assert read_byline(fields) == byline

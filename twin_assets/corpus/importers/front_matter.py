@@ -57,7 +57,8 @@ _INLINE_MARKUP = re.compile(r"[\[<&`*_]|#\+")  # markup that needs a parser
 _FIRST_LINES = re.compile(r"\A(?:[^\r\n]*\S[^\r\n]*(?:\r\n?|\n|\Z)){1,200}")
 _CODE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 _POST_FIELDS = frozenset(
-    {"title", "date", "slug", "tags", "category", "categories", "author", "authors", "summary"}
+    {"title", "date", "slug", "tags", "category", "categories", "author", "authors", "by"}
+    | {"summary"}
     | {"modified", "status", "lang", "language", "keywords", "description", "template", "layout"}
     | {"published", "draft", "public", "private", "publish", "visibility", "permalink", "url"}
     | {"created", "created time", "created by", "last edited time", "last edited by", "updated"}
