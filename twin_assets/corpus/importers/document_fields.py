@@ -22,6 +22,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from twin_assets.corpus.importers.front_matter import split_front_matter
+from twin_assets.corpus.importers.post_dates import FILE_CREATED_FIELD
 
 CREATOR_FIELD = "made by"
 """Field for the user who saved the file, who is the author unless another field names one."""
@@ -50,8 +51,8 @@ _USER_FIELD = re.compile(
     rb"|<property\s[^<>]*name=\"([^\"]+)\"[^<>]*>\s*<vt:\w+>([^<]*)<"
 )
 _CORE_NAMES = {
-    b"dcterms:created": "date",
-    b"meta:creation-date": "date",
+    b"dcterms:created": FILE_CREATED_FIELD,
+    b"meta:creation-date": FILE_CREATED_FIELD,
     b"dc:title": "title",
     b"cp:contentStatus": "status",
 }
@@ -130,7 +131,7 @@ def read_pdf_fields(body: bytes) -> dict[str, Any]:
         fields |= make_creator_field(str(properties.author or "") if properties else "")
         created_at = properties.creation_date if properties else None
         if created_at is not None:
-            fields["date"] = created_at.isoformat()
+            fields[FILE_CREATED_FIELD] = created_at.isoformat()
         first_page = str(reader.pages[0].extract_text()) if len(reader.pages) else ""
         return fields | parse_head_fields(first_page.splitlines())
 
