@@ -185,6 +185,9 @@ def test_a_name_in_the_middle_or_in_code_is_not_a_byline() -> None:
         ({"Bob Ruiz": 2, "Ana Ruiz": 5, "": 4}, "Ana Ruiz", 5, [], []),
         ({"Bob Ruiz": 1, "Ana Ruiz": 50, "admin": 4}, "Ana Ruiz", 54, [], []),
         ({"Ana Ruiz and Bo Ek": 2, "Ana Ruiz": 5}, "Ana Ruiz", 5, [], []),
+        ({"Ana Ruiz and Bo Ek": 1, "Ana Ruiz": 5, "": 40}, "Ana Ruiz", 5, [], []),
+        # one of many: not a fiftieth of all
+        ({"Ana Ruiz and Bo Ek": 1, "Ana Ruiz": 5, "": 60}, "Ana Ruiz", 65, [], []),
         ({"Anonymous": 2, "aunt@a.example": 1, "Ana Ruiz": 5}, "Ana Ruiz", 5, [], []),
         ({"ana.ruiz@a.example": 2, "info@a.example": 5}, "Ana Ruiz", 7, [], []),
         ({"clockcat": 8, "Ana Ruiz": 3}, "Ana Ruiz", 3, [], ["clockcat"]),
