@@ -89,8 +89,8 @@ _CREDIT_LABEL = re.compile(
 )
 # A review names the writer and the translator of a book in the same words.
 _BOOK_LABEL = re.compile(
-    r"(?:书名|書名|出版社|出版年|定价|出版日|책 ?제목|출판사|ISBN(?:-1[03])?|Publisher|Verlag|Editorial"
-    r"|[ÉE]diteur|Editore|Editora|Издательство)[ ]?[:：]",
+    r"(?:书名|書名|出版社|出版年|定价|出版日|책 ?제목|출판사|ISBN(?:-1[03])?|Publisher|Verlag"
+    r"|Editorial|[ÉE]diteur|Editore|Editora|Издательство)[ ]?[:：]",
     re.IGNORECASE,
 )
 _CREDIT_LINES = 8
