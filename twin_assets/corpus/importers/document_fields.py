@@ -5,7 +5,8 @@ Out of scope: its text (`text_formats`), the meaning of a field.
 
 Formats: https://ecma-international.org/publications-and-standards/standards/ecma-376/ (core
 properties), https://docs.oasis-open.org/office/OpenDocument/v1.3/,
-https://nbformat.readthedocs.io, https://getnikola.com/handbook.html#jupyter-notebook-posts.
+https://nbformat.readthedocs.io, https://getnikola.com/handbook.html#jupyter-notebook-posts,
+https://github.com/fastai/fastpages#customizing-blog-posts-with-front-matter.
 """
 # pyright: strict
 
@@ -65,6 +66,12 @@ _PLACEHOLDER_NAME = re.compile(
     r"(?:[\s-]+\w+)?|python-docx|pandoc|libreoffice.*|openoffice.*|apache poi|docx4j|un-?named"
     r"|\(?(?:anonymous|unspecified|unknown|none|null|author|admin(?:istrator)?)\)?|\W*",
     re.IGNORECASE,
+)
+# fastpages: a title, a summary, and a list of fields.
+_FASTPAGES_HEAD = re.compile(
+    r"\s*#[ \t]+(?P<title>[^\n]+)\n(?P<summary>(?:[ \t]*(?:>[^\n]*)?\n)*)"
+    r"(?=(?:[-*][^\n]*\n)*[-*][ ]+(?:toc|badges|comments|hide|author|categories):)"
+    r"(?P<fields>(?:[-*][ ]+[A-Za-z_]\w{0,30}:[^\n]*(?:\n|\Z))+)"
 )
 _BREAK = re.compile(r"<br\b[^>]*>\s*", re.IGNORECASE)
 _NOTION_PROPERTY = re.compile(
@@ -176,7 +183,12 @@ def read_notebook_fields(text: str) -> tuple[dict[str, Any], str]:
     if first_cell.get("cell_type") not in {"markdown", "raw"}:
         return fields, text
     lines = cast("list[object]", source) if isinstance(source, list) else [source]
-    front_matter, body = split_front_matter("".join(map(str, lines)))
+    first_text = "".join(map(str, lines))
+    front_matter, body = split_front_matter(first_text)
+    if head := _FASTPAGES_HEAD.match(first_text):
+        listed = re.sub(r"^[-*][ ]+", "", head["fields"], flags=re.MULTILINE)
+        front_matter = split_front_matter(f"---\ntitle: {head['title']}\n{listed}\n---\n")[0]
+        body = f"{head['summary'].strip()}\n\n{first_text[head.end() :]}"
     first_cell["source"] = body
     return fields | front_matter, json.dumps(notebook)
 

@@ -293,6 +293,21 @@ def test_a_notebook_has_front_matter_and_hidden_cells() -> None:
     assert read(json.dumps(document), "a.ipynb").text == f"{WORDS}\n"
 
 
+@pytest.mark.parametrize("summary", ["", "> A summary.\n", "> A summary.\n\n"])
+def test_the_head_of_fastpages_is_read(summary: str) -> None:
+    fields = "- toc: true\n- author: Ada Lovelace\n- categories: [a, b]\n"
+    head = f'# "On walking: a day"\n{summary}{fields}'
+    post = read(build_notebook(("markdown", head), ("markdown", WORDS)), "2020-03-05-a.ipynb")
+    assert (post.title, post.author) == ("On walking: a day", "Ada Lovelace")
+    assert post.tags == ["a", "b"]
+    assert post.text.removeprefix("> A summary.").strip() == WORDS
+    hidden = build_notebook(("markdown", f"{head}- hide: true\n\nMore."), ("markdown", WORDS))
+    with pytest.raises(UnreadablePostError, match="unlisted"):
+        read(hidden, "2020-03-05-a.ipynb")
+    plain = build_notebook(("markdown", f"# On walking\n\n- the first: a tree\n- {WORDS}"))
+    assert "- the first: a tree" in read(plain, "a.ipynb").text
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", "no JSON", '{"cells": 1}', '{"cells": [1]}'])
 def test_invalid_notebooks_are_rejected(text: str) -> None:
     with pytest.raises(UnreadablePostError, match="not_its_format"):
