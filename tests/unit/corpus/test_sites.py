@@ -324,6 +324,29 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
         "quarto",
         {"b.md": "A 2020-03-05", "posts/a.md": "draft private"},
     ),
+    "Nikola's posts of two files": (
+        {
+            "posts/a.md": WORDS,
+            "posts/a.meta": ".. title: One: two\n.. date: 2020-03-05 10:00:00 UTC+02:00\n",
+            "posts/b.html": f"<p>{WORDS}</p>",
+            "posts/b.meta": "\ufeff.. title: B\n.. slug: b\n.. status: draft\n",
+            "posts/c.md": WORDS,
+            "posts/c.meta": "---\ntitle: C 2\nstatus: private\n---\n",
+            "posts/d.md": WORDS,
+            "posts/d.meta": "---\ntitle: D\ndraft: true\n",
+            "posts/e.md": WORDS,
+            "posts/e.meta": "guid: 0123\nstatus: draft\n",  # of another program
+        },
+        "",
+        "notes",
+        {
+            "posts/a.md": "One: two 2020-03-05",
+            "posts/b.html": "draft private",
+            "posts/c.md": "note private",
+            "posts/d.md": "broken_front_matter",
+            "posts/e.md": "E",
+        },
+    ),
     "notes beside a program": (
         {"package.json": "{}", "a.md": WORDS, "b.md": WORDS, "c.md": POST},
         "",
@@ -366,6 +389,20 @@ def test_a_site_gives_its_posts(tmp_path: Path, name: str) -> None:
     folder = write_folder(files, tmp_path) / imported_folder
     assert scan_source(folder).layout == layout
     assert list_outcomes(folder) == outcomes
+
+
+def test_a_file_with_the_fields_of_a_post_is_read_with_it(tmp_path: Path) -> None:
+    meta = "posts/a.meta"
+    files: Files = {"posts/a.md": WORDS, meta: ".. title: A\n.. author: Ann Lee\n"}
+    for source in (tmp_path, tmp_path / "posts" / "a.md"):
+        [file] = scan_source(write_folder(files, tmp_path) and source).posts
+        body, file_hash = file.read()
+        assert (read_post(body, source_id="a.md").author, file_hash) == ("Ann Lee", file.file_hash)
+        write_folder({meta: ".. title: A\n.. status: draft\n"}, tmp_path)
+        [file] = scan_source(source).posts
+        assert file.file_hash != file_hash
+        assert read_post(file.read()[0], source_id="a.md").kind == "draft"
+    assert scan_source(tmp_path).skipped_counts == {}
 
 
 def test_files_that_are_no_posts_are_counted_by_reason(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ and https://python-markdown.github.io/extensions/meta_data/ (Pelican's lines wit
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import tomllib
@@ -113,6 +114,21 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     # More fields may follow: those of Notion or Dataview below Obsidian's.
     head_fields, body = head or ({}, body)
     return fields | _find_hiding_lines(body) | head_fields, body
+
+
+def join_metadata(body: bytes, metadata: bytes) -> bytes:
+    """Return a post with the fields of Nikola's `.meta` file as its front matter.
+
+    A file with other content changes nothing.
+    https://getnikola.com/handbook.html#metadata-formats
+    """
+    text = metadata.decode("utf-8", "replace").removeprefix("\ufeff").strip()
+    if _NEVER_CLOSED.match(text):
+        return f"{text}\n".encode() + body.removeprefix(codecs.BOM_UTF8)
+    if not _NIKOLA.match(text):
+        return body
+    fields = split_front_matter(f"<!--\n{text}\n-->\n")[0]
+    return json.dumps(fields).encode() + b"\n" + body.removeprefix(codecs.BOM_UTF8)
 
 
 def _split_fenced(text: str, *, is_below_title: bool = False) -> tuple[dict[str, Any], str] | None:
