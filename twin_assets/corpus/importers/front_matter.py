@@ -244,7 +244,8 @@ def _split_lines(text: str) -> tuple[dict[str, Any], str] | None:
     """Split off `Key: value` lines at the start, up to a blank line; return None for prose.
 
     Each line must be a field or continue one after four spaces. Logseq's `key:: value` lines may
-    have any key; they end before the first line with a different syntax.
+    have any key; they end before the first line with a different syntax. So do Pelican's, of which
+    two must be a post's.
     """
     fields: dict[str, Any] = {}
     key, position, is_logseq = "", 0, True
@@ -262,6 +263,9 @@ def _split_lines(text: str) -> tuple[dict[str, Any], str] | None:
             fields[key] = f"{fields[key]}, {match[3]}" if key in fields else match[3]
         elif key and line.startswith(("    ", "\t")):
             fields[key] = f"{fields[key]} {stripped_line.strip()}".strip()
+        elif len(_POST_FIELDS & fields.keys()) > 1:
+            position -= len(line)
+            break
         else:
             return None
         if len(fields) > _MAX_FIELDS:
