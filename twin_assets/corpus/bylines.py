@@ -69,23 +69,24 @@ _TRANSLATOR_LINES = (
 
 # What stands before a colon at the head of a translation, by what it names.
 _CREDIT_LABELS = {
-    "original_author": r"原文作者|原作者|原著者?|원문 작성자|원작자|원저자|[Oo]riginal [Aa]uthor"
-    r"|[Oo]riginalautor(?:in)?|[Aa]utora? original|[Aa]uteure? original(?:e)?|[Aa]utore originale"
-    r"|[Аа]втор оригинала",
-    "author": r"作者|著者|저자|글쓴이|[Aa]uthor|[Aa]utor(?:a|in)?|[Aa]uteure?|[Aa]utore|[Аа]втор",
-    "translator": r"译者|譯者|翻译者|翻譯者|訳者|翻訳者|옮긴이|번역자|역자|[Tt]ranslator"
-    r"|[Üü]bersetzer(?:in)?|[Tt]raductora?|[Tt]raducteur|[Tt]raductrice|[Tt]raduttore"
-    r"|[Tt]radutora?|[Пп]ереводчик",
+    "original_author": r"原文作者|原作者|原著者?|원문 작성자|원작자|원저자|original author"
+    r"|originalautor(?:in)?|autora? original|auteure? originale?|autore originale"
+    r"|автор оригинала",
+    "author": r"作者|著者|저자|글쓴이|author|autor(?:a|in)?|auteure?|autore|автор",
+    "translator": r"译者|譯者|翻译者|翻譯者|訳者|翻訳者|옮긴이|번역자|역자|translator"
+    r"|übersetzer(?:in)?|traductora?|traducteur|traductrice|traduttore"
+    r"|tradutora?|переводчик",
     # These may also introduce a translated sentence.
-    "translation": r"翻译|翻譯|译|翻訳|訳|번역|[Tt]ranslation|[Üü]bersetzung|[Tt]raducción"
-    r"|[Tt]raduction|[Tt]raduzione|[Tt]radução|[Пп]еревод",
-    "": r"原文(?:地址|链接|連結|标题)?|原題|译文出自|出处|出處|来源|來源|出典|校对者?|校對者?|원문"
-    r"|[Oo]riginal|[Ss]ource|[Oo]riginaltext|[Ff]uente|[Ff]onte|[Оо]ригинал",
+    "translation": r"翻译|翻譯|译|翻訳|訳|번역|translation|übersetzung|traducción"
+    r"|traduction|traduzione|tradução|перевод",
+    "other": r"原文(?:地址|链接|連結|标题)?|原題|译文出自|出处|出處|来源|來源|出典"
+    r"|校对者?|校對者?|원문|original(?:text)?|source|fuente|fonte|оригинал",
 }
 _CREDIT_LABEL = re.compile(
     r"(?:^|(?<=[\s>|｜/,，、;；*_]))(?:"
-    + "|".join(f"(?P<{kind or 'other'}>{labels})" for kind, labels in _CREDIT_LABELS.items())
-    + r")[ ]?[:：]"
+    + "|".join(f"(?P<{kind}>{labels})" for kind, labels in _CREDIT_LABELS.items())
+    + r")[ ]?[:：]",
+    re.IGNORECASE,
 )
 # A review names the writer and the translator of a book in the same words.
 _BOOK_LABEL = re.compile(
@@ -96,9 +97,9 @@ _BOOK_LABEL = re.compile(
 _CREDIT_LINES = 8
 _CREDITED_NAME = re.compile(
     rf"{_NAME}|[А-ЯЁ][\w.-]*(?: [А-ЯЁ][\w.-]*){{1,2}}"
-    r"|[\w.-]*[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af][\w·・.-]{0,11}"
+    r"|(?=.*[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[\w·・.-]{1,12}"
 )
-_CREDITED_HANDLE = re.compile(r"@?[\w.-]{2,30}")
+_CREDITED_HANDLE = re.compile(r"@?[\w.-]{2,30}", re.ASCII)
 
 
 def find_byline(text: str, byline: str) -> str:
@@ -136,7 +137,7 @@ def _read_credits(text: str) -> dict[str, str]:
         for label, end in zip(labels, ends, strict=True):
             value = re.sub(r"[（(].*", "", line[label.end() : end]).strip(" >|｜/,，、;；*_")
             is_name = bool(_CREDITED_NAME.fullmatch(value))
-            if _UNSPACED_SCRIPTS.search(label[0]):  # beside words of such a script, any other word
+            if _UNSPACED_SCRIPTS.search(label[0]):  # beside such a script, a handle is a name too
                 is_name = is_name or bool(_CREDITED_HANDLE.fullmatch(value))
             if is_name:
                 credits_.setdefault(str(label.lastgroup), value)

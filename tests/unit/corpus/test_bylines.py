@@ -185,7 +185,7 @@ def test_a_translator_in_the_text_is_extracted(line: str, name: str) -> None:
         ("Ann Lee wrote it. 作者：Bo Ek", "", ""),
         ("Original: hola\nTranslation: hello", "", ""),
         ("翻译：你好", "", ""),
-        ("作者：这本书的作者是一个很有名的人，他写了很多书", "", ""),
+        ("作者：这本书的作者是一个很有名的人", "", ""),
         ("Autor: yes", "", ""),
         ("书名：活着\n作者：余华\n译者：Bo Ek", "王小明", "王小明"),
         ("Autora: Ann Lee\nTraductor: Bo Ek\nEditorial: Casa", "Cy Moe", "Cy Moe"),
