@@ -95,11 +95,12 @@ _BOOK_LABEL = re.compile(
     re.IGNORECASE,
 )
 _CREDIT_LINES = 8
-_CREDITED_NAME = re.compile(
-    rf"{_NAME}|[А-ЯЁ][\w.-]*(?: [А-ЯЁ][\w.-]*){{1,2}}"
-    r"|(?=.*[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[\w·・.-]{1,12}"
+_CREDITED_NAME = re.compile(rf"{_NAME}|[А-ЯЁ][\w.-]*(?: [А-ЯЁ][\w.-]*){{1,2}}")
+# Beside a label in such a script, a handle is a name too; a sentence is longer than nine signs.
+_CREDITED_WORDS = re.compile(
+    r"(?!.*[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{9})"
+    r"@?[\w.'’-]{1,30}(?:[ ,、&·・]+@?[\w.'’-]{1,30}){0,5}"
 )
-_CREDITED_HANDLE = re.compile(r"@?[\w.-]{2,30}", re.ASCII)
 
 
 def find_byline(text: str, byline: str) -> str:
@@ -136,10 +137,8 @@ def _read_credits(text: str) -> dict[str, str]:
         ends = [*(label.start() for label in labels[1:]), len(line)]
         for label, end in zip(labels, ends, strict=True):
             value = re.sub(r"[（(].*", "", line[label.end() : end]).strip(" >|｜/,，、;；*_")
-            is_name = bool(_CREDITED_NAME.fullmatch(value))
-            if _UNSPACED_SCRIPTS.search(label[0]):  # beside such a script, a handle is a name too
-                is_name = is_name or bool(_CREDITED_HANDLE.fullmatch(value))
-            if is_name:
+            pattern = _CREDITED_WORDS if _UNSPACED_SCRIPTS.search(label[0]) else _CREDITED_NAME
+            if pattern.fullmatch(value):
                 credits_.setdefault(str(label.lastgroup), value)
     if not credits_.keys().isdisjoint({"author", "original_author"}):
         credits_.setdefault("translator", credits_.get("translation", ""))

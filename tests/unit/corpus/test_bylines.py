@@ -173,6 +173,8 @@ def test_a_translator_in_the_text_is_extracted(line: str, name: str) -> None:
          "Ann Lee, translated by 王小明"),
         ("原文作者：Ann Lee", "王小明", "Ann Lee, translated by 王小明"),
         ("作者：李明", "", "李明"),
+        ("原文作者：Ann Lee, Cy Moe\n译者：霜羽 Hoarfroster", "",
+         "Ann Lee, Cy Moe, translated by 霜羽 Hoarfroster"),
         ("作者：李明", "Ann Lee", "Ann Lee"),  # the fields know better, where nothing is translated
         ("原著者: Ann Lee\n訳者: 山田太郎", "", "Ann Lee, translated by 山田太郎"),
         ("원작자: Ann Lee\n옮긴이: 김철수", "", "Ann Lee, translated by 김철수"),
