@@ -23,8 +23,10 @@ import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from functools import lru_cache
+from itertools import islice
 
 from twin_assets.corpus.code_blocks import iter_prose_lines
+from twin_assets.corpus.importers.byline_fields import TRANSLATED_BY
 
 _EDGE_LINES = 3
 """Number of lines at either end of a post that may contain a byline."""
@@ -60,10 +62,87 @@ _AUTHOR_LINES = (
 _TRANSLATOR_LINES = (
     re.compile(
         r"[*_>(\[]*(?:[Tt]ranslat(?:ed|ion)(?: from(?: the)? \w+)?(?: into \w+)? by|[Tt]ranslator:"
-        r"|[Üü]bersetzt von|[Tt]raduit par|[Tt]raducido por|[Tt]radotto da)"
+        r"|[Üü]bersetzt von|[Tt]raduit par|[Tt]raducido por|[Tt]radotto da|[Tt]raduzido por)"
         rf"[ ]{_NAME}[*_)\]]*[.]?"
     ),
 )
+
+# What stands before a colon at the head of a translation, by what it names.
+_CREDIT_LABELS = {
+    "original_author": r"原文作者|原作者|原著者?|원문 작성자|원작자|원저자|original author"
+    r"|originalautor(?:in)?|autora? original|auteure? originale?|autore originale"
+    r"|автор оригинала",
+    "author": r"作者|著者|저자|글쓴이|author|autor(?:a|in)?|auteure?|autore|автор",
+    "translator": r"译者|譯者|翻译者|翻譯者|訳者|翻訳者|옮긴이|번역자|역자|translator"
+    r"|übersetzer(?:in)?|traductora?|traducteur|traductrice|traduttore"
+    r"|tradutora?|переводчик",
+    # These may also introduce a translated sentence.
+    "translation": r"翻译|翻譯|译|翻訳|訳|번역|translation|übersetzung|traducción"
+    r"|traduction|traduzione|tradução|перевод",
+    "other": r"原文(?:地址|链接|連結|标题)?|原題|译文出自|出处|出處|来源|來源|出典"
+    r"|校对者?|校對者?|원문|original(?:text)?|source|fuente|fonte|оригинал",
+}
+_CREDIT_LABEL = re.compile(
+    r"(?:^|(?<=[\s>|｜/,，、;；*_]))(?:"
+    + "|".join(f"(?P<{kind}>{labels})" for kind, labels in _CREDIT_LABELS.items())
+    + r")[ ]?[:：]",
+    re.IGNORECASE,
+)
+# A review names the writer and the translator of a book in the same words.
+_BOOK_LABEL = re.compile(
+    r"(?:书名|書名|出版社|出版年|定价|出版日|책 ?제목|출판사|ISBN(?:-1[03])?|Publisher|Verlag"
+    r"|Editorial|[ÉE]diteur|Editore|Editora|Издательство)[ ]?[:：]",
+    re.IGNORECASE,
+)
+_CREDIT_LINES = 8
+_CREDITED_NAME = re.compile(rf"{_NAME}|[А-ЯЁ][\w.-]*(?: [А-ЯЁ][\w.-]*){{1,2}}")
+# Beside a label in such a script, a handle is a name too; a sentence is longer than nine signs.
+_CREDITED_WORDS = re.compile(
+    r"(?!.*[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{9})"
+    r"@?[\w.'’-]{1,30}(?:[ ,、&·・]+@?[\w.'’-]{1,30}){0,5}"
+)
+
+
+def find_byline(text: str, byline: str) -> str:
+    """Return a post's byline, after what its text says about writer and translator.
+
+    Args:
+        text: the cleaned text; `By Jane Doe` at either end, or credits at the head such as
+            `原文作者：Jane Doe`, which most translations have.
+        byline: the byline of the export or the fields, or "". It names the writer, but where the
+            head names another one of a translation, it names who published it.
+    """
+    credits_ = _read_credits(text)
+    writer = byline or extract_author(text) or credits_.get("author", "")
+    translator = extract_translator(text) or credits_.get("translator", "")
+    original_author = credits_.get("original_author", "")
+    if is_translation(byline) or not (translator or original_author):
+        return writer
+    writer = original_author or credits_.get("author", "") or writer
+    translator = translator or (byline if byline != writer else "")
+    return f"{writer}, {TRANSLATED_BY} {translator}".lstrip(", ") if translator else writer
+
+
+def _read_credits(text: str) -> dict[str, str]:
+    """Return the names that the first lines give to `original_author`, `author`, `translator`."""
+    prose = (line.lstrip("> *_-") for _, line in iter_prose_lines(text) if line.strip())
+    lines = list(islice(prose, _CREDIT_LINES))
+    credits_: dict[str, str] = {}
+    if any(map(_BOOK_LABEL.search, lines)):
+        return credits_
+    for line in lines:
+        labels = list(_CREDIT_LABEL.finditer(line))
+        if not labels or labels[0].start():
+            continue
+        ends = [*(label.start() for label in labels[1:]), len(line)]
+        for label, end in zip(labels, ends, strict=True):
+            value = re.sub(r"[（(].*", "", line[label.end() : end]).strip(" >|｜/,，、;；*_")
+            pattern = _CREDITED_WORDS if _UNSPACED_SCRIPTS.search(label[0]) else _CREDITED_NAME
+            if pattern.fullmatch(value):
+                credits_.setdefault(str(label.lastgroup), value)
+    if not credits_.keys().isdisjoint({"author", "original_author"}):
+        credits_.setdefault("translator", credits_.get("translation", ""))
+    return credits_
 
 
 def extract_author(text: str) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus import boilerplate, contracts, document_claims
-from twin_assets.corpus.bylines import extract_author, extract_translator, is_translation
+from twin_assets.corpus.bylines import find_byline
 from twin_assets.corpus.cleaning_verdicts import MIN_WORDS, decide_verdicts
 from twin_assets.corpus.corpus_tables import (
     QUARANTINED,
@@ -30,7 +30,6 @@ from twin_assets.corpus.corpus_tables import (
     validate_rows,
 )
 from twin_assets.corpus.html_cleaning import clean_html
-from twin_assets.corpus.importers.byline_fields import TRANSLATED_BY
 from twin_assets.corpus.language import UNDETERMINED, count_words, detect_language
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_assets.corpus.raw_posts_import import OnProgress
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.storage.tables.tables import SyncResult, Tables
 
-CLEANING_VERSION = f"11, privacy {privacy.PRIVACY_VERSION}"
+CLEANING_VERSION = f"12, privacy {privacy.PRIVACY_VERSION}"
 """Version of the rules below; changing it cleans every post again."""
 
 RAW_COLUMNS = (
@@ -363,9 +362,7 @@ def _prepare_post(post: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
     if not row["own_reason"]:
         is_mdx = str(post["source_id"]).lower().endswith(".mdx")
         text = _clean_body(str(post["markup"]), str(post["text"]), title=title, is_mdx=is_mdx)
-        row["byline"] = row["byline"] or extract_author(text)
-        if (translator := extract_translator(text)) and not is_translation(row["byline"]):
-            row["byline"] = f"{row['byline']}, {TRANSLATED_BY} {translator}".lstrip(", ")
+        row["byline"] = find_byline(text, row["byline"])
         text = boilerplate.remove_platform_lines(text)
         if has_dialogue_form(text):
             text = mark_other_speakers(text, names)

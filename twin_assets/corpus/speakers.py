@@ -17,13 +17,19 @@ from twin_assets.corpus.bylines import is_named_author
 from twin_assets.corpus.code_blocks import iter_prose_lines
 
 _NAME = r"[^\W\d_a-z][\w.'’-]{0,20}(?: [^\W\d_][\w.'’-]{0,20}){0,3}"
+_FULL_NAME = re.compile(
+    r"[^\W\d_a-z]\S*(?: (?:[^\W\d_a-z]\S*|de|van|von|der|den|la|le|da|di|bin|al))+"
+)
+# A bold label may be any name, such as a handle.
 _LABEL = re.compile(
-    rf"(?P<bold>\*\*|__)?(?P<name>{_NAME})(?(bold)(?::(?P=bold)|(?P=bold) ?:)|:) +\S"
+    rf"(?P<bold>\*\*|__)?(?P<name>(?(bold)[^\s*:][^*:\n]{{0,40}}?|{_NAME}))"
+    r"(?(bold)(?::(?P=bold)|(?P=bold) ?:)|:) +\S"
 )
 _HEADING = re.compile(r"#{1,6} ")
 _MIN_SPEAKERS = 2
 _MIN_TURNS = 2  # of each speaker
 _MIN_SHARE_OF_TURNS = 1 / 4  # of a post's paragraphs
+_MIN_SHARE_OF_FULL_NAMES = 1 / 3  # of the turns; a guest may have a handle, and a break a label
 _OWN_LABELS = frozenset({"i", "me"})
 
 
@@ -31,8 +37,8 @@ def mark_other_speakers(text: str, names: Sequence[str]) -> str:
     """Return a cleaned text whose turns by other speakers are block quotations.
 
     A post is a dialogue if two speakers have two turns each, and these are a quarter of its
-    paragraphs. One of the speakers must be the author, or all labels must be bold full names: words
-    such as "Problem:" and "Solution:" recur too.
+    paragraphs. One of the speakers must be the author, or two must have bold full names and a third
+    of the turns: words such as "Problem:" and "Solution:" recur too.
 
     Args:
         text: Markdown, one line per paragraph.
@@ -45,11 +51,14 @@ def mark_other_speakers(text: str, names: Sequence[str]) -> str:
     turns = Counter(match["name"] for match in labels.values())
     speakers = {name for name, count in turns.items() if count >= _MIN_TURNS}
     own = {name for name in turns if _is_author(name, names)}
-    has_full_names = all(
-        match["bold"] and " " in match["name"]
+    full_names = [
+        match["name"]
         for match in labels.values()
-        if match["name"] in speakers
-    )
+        if match["name"] in speakers and match["bold"] and _FULL_NAME.fullmatch(match["name"])
+    ]
+    has_full_names = len(set(full_names)) >= _MIN_SPEAKERS and len(
+        full_names
+    ) >= _MIN_SHARE_OF_FULL_NAMES * sum(turns[name] for name in speakers)
     paragraph_count = sum(1 for line in prose.values() if line.strip())
     turn_count = sum(turns[name] for name in speakers | own)
     if (

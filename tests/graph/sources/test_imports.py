@@ -55,6 +55,18 @@ def test_posts_under_a_prefix_are_added_changed_and_deleted(bucket: Bucket) -> N
     assert import_source(source, second)[1] == {"added": 0, "edited": 0, "deleted": 0}
 
 
+def test_the_fields_of_a_post_in_a_bucket_are_read_with_it(bucket: Bucket) -> None:
+    source = f"s3://{bucket.name}"
+    bucket.put("a.md", SENTENCE)
+    bucket.put("a.meta", ".. title: On walking\n.. author: Ann Lee\n")
+    rows, _ = import_source(source)
+    assert rows.select("source_id", "title", "author").rows() == [("a.md", "On walking", "Ann Lee")]
+    assert import_source(source, rows)[1] == {"added": 0, "edited": 0, "deleted": 0}
+    bucket.put("a.meta", ".. title: On walking\n.. status: draft\n")
+    edited, counts = import_source(source, rows)
+    assert (edited["kind"].to_list(), counts["edited"]) == (["draft"], 1)
+
+
 def test_an_object_changed_between_list_and_read_is_retried(bucket: Bucket) -> None:
     source = f"s3://{bucket.name}"
     bucket.put("a.md", f"# A\n\n{SENTENCE}")

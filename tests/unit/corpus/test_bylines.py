@@ -8,6 +8,7 @@ import pytest
 from twin_assets.corpus.bylines import (
     extract_author,
     extract_translator,
+    find_byline,
     find_foreign_bylines,
     is_co_signed,
     is_named_author,
@@ -163,6 +164,43 @@ def test_a_translator_in_the_text_is_extracted(line: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("head", "byline", "found"),
+    [
+        ("> 作者：Ann Lee 译者：Bo Ek", "", "Ann Lee, translated by Bo Ek"),
+        ("> - 原文地址：A walk\n> - 原文作者：Ann Lee\n> - 译文出自：A\n> - 译者：boek",
+         "Bo Ek", "Ann Lee, translated by boek"),
+        ("> 原文：A walk\n> 作者：Ann Lee\n> 翻譯：王小明（@wxm）", "王小明",
+         "Ann Lee, translated by 王小明"),
+        ("原文作者：Ann Lee", "王小明", "Ann Lee, translated by 王小明"),
+        ("作者：李明", "", "李明"),
+        ("原文作者：Ann Lee, Cy Moe\n译者：霜羽 Hoarfroster", "",
+         "Ann Lee, Cy Moe, translated by 霜羽 Hoarfroster"),
+        ("作者：李明", "Ann Lee", "Ann Lee"),  # the fields know better, where nothing is translated
+        ("原著者: Ann Lee\n訳者: 山田太郎", "", "Ann Lee, translated by 山田太郎"),
+        ("원작자: Ann Lee\n옮긴이: 김철수", "", "Ann Lee, translated by 김철수"),
+        ("Originalautorin: Ann Lee\nÜbersetzung: Bo Ek", "Bo Ek",
+         "Ann Lee, translated by Bo Ek"),
+        ("*Autor original: Ann Lee*\n\n*Traducido por Bo Ek*", "Bo Ek",
+         "Ann Lee, translated by Bo Ek"),
+        ("Auteur : Ann Lee | Traductrice : Bo Ek", "", "Ann Lee, translated by Bo Ek"),
+        ("Автор: Анна Ли\nПеревод: Борис Эк", "", "Анна Ли, translated by Борис Эк"),
+        ("Ann Lee wrote it. 作者：Bo Ek", "", ""),
+        ("Original: hola\nTranslation: hello", "", ""),
+        ("翻译：你好", "", ""),
+        ("作者：这本书的作者是一个很有名的人", "", ""),
+        ("Autor: yes", "", ""),
+        ("书名：活着\n作者：余华\n译者：Bo Ek", "王小明", "王小明"),
+        ("Autora: Ann Lee\nTraductor: Bo Ek\nEditorial: Casa", "Cy Moe", "Cy Moe"),
+    ],
+)  # fmt: skip
+def test_credits_at_the_head_name_writer_and_translator(head: str, byline: str, found: str) -> None:
+    assert find_byline(f"{head}\n\n{BODY}", byline) == found
+    assert find_byline(f"{BODY}\n\nAgain.\n\nAgain.\n\nAgain.\n\n{head}", byline) in (
+        {byline, f"{byline}, translated by Bo Ek"}
+    )
+
+
+@pytest.mark.parametrize(
     ("byline", "is_name"),
     [("José Núñez", True), ("jnunez", True), ("admin", False), ("", False), ("Bo", False)],
 )
@@ -185,6 +223,9 @@ def test_a_name_in_the_middle_or_in_code_is_not_a_byline() -> None:
         ({"Bob Ruiz": 2, "Ana Ruiz": 5, "": 4}, "Ana Ruiz", 5, [], []),
         ({"Bob Ruiz": 1, "Ana Ruiz": 50, "admin": 4}, "Ana Ruiz", 54, [], []),
         ({"Ana Ruiz and Bo Ek": 2, "Ana Ruiz": 5}, "Ana Ruiz", 5, [], []),
+        ({"Ana Ruiz and Bo Ek": 1, "Ana Ruiz": 5, "": 40}, "Ana Ruiz", 5, [], []),
+        # one of many: not a fiftieth of all
+        ({"Ana Ruiz and Bo Ek": 1, "Ana Ruiz": 5, "": 60}, "Ana Ruiz", 65, [], []),
         ({"Anonymous": 2, "aunt@a.example": 1, "Ana Ruiz": 5}, "Ana Ruiz", 5, [], []),
         ({"ana.ruiz@a.example": 2, "info@a.example": 5}, "Ana Ruiz", 7, [], []),
         ({"clockcat": 8, "Ana Ruiz": 3}, "Ana Ruiz", 3, [], ["clockcat"]),

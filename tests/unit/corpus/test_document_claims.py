@@ -216,7 +216,7 @@ def test_claims_use_no_detector_of_the_cleaning(monkeypatch: pytest.MonkeyPatch)
 
     for name in ("is_platform_line", "remove_platform_lines", "hash_lines", "find_repeated_lines"):
         monkeypatch.setattr(boilerplate, name, refuse)
-    for name in ("is_own_byline", "find_foreign_bylines", "extract_author", "is_possible_handle"):
+    for name in ("is_own_byline", "find_foreign_bylines", "find_byline", "is_possible_handle"):
         monkeypatch.setattr(bylines, name, refuse)
     for name in ("find_personal_data", "redact"):
         monkeypatch.setattr(privacy, name, refuse)

@@ -33,6 +33,7 @@ HEADS: list[tuple[str, dict[str, object]]] = [
     ("title: A post\ntags:\n - a\n---\nText", {"title": "A post", "tags": ["a"]}),
     ("title=A\nstatus=draft\n~~~~~~\nText", {"title": "A", "status": "draft"}),
     ("Title: A\nTags: a,\n    b\n\nText", {"title": "A", "tags": "a, b"}),
+    ("Title: A\nDate: 2020-01-02\nText", {"title": "A", "date": "2020-01-02"}),
     ("\n\n<!-- moved -->\n---\ntitle: A\n---\nText", {"title": "A"}),
     ("<!--\n.. title: A\n.. slug: b\n-->\nText", {"title": "A", "slug": "b"}),
     ("title:: A\nfamily:: [[B]] [[C]]\nText", {"title": "A", "family": "[[B]] [[C]]"}),
@@ -72,6 +73,8 @@ def test_a_title_above_the_fields_stays_in_the_text() -> None:
         "---\n\nA thematic break first\n\n---\n\nand one more",
         "---\njust words\n---\nbody",
         "Note: a heading\n---\n\nText\n",
+        "Title: a word\nof many meanings\n",
+        "Question: who\nAnswer: nobody\nand so on\n",
         '---\nHe said: "so: what" and\nwent on, as one does\nfor a while.\n---\ntext',
         "How to hold a post back:\n\ndraft: true\n",
         "Set `published: false` in it.\n",
@@ -143,9 +146,24 @@ def test_fields_are_read_in_several_spellings() -> None:
     fields: dict[str, object] = {"tags": "a b", "categories": ["b", "c", None], "other": "two w, o"}
     assert get_list_field(fields, "tags", "categories") == ["a", "b", "c"]
     assert get_list_field(fields, "other") == ["two w", "o"]
-    assert read_byline({"authors": ["Ada", {"name": "李"}]}) == "Ada, 李"
-    assert read_byline({"Author": "Ada", "translators": [{"name": "Bo Ek"}, "李"]}) == (
-        "Ada, translated by Bo Ek, 李"
-    )
-    assert read_byline({"translated-by": "Bo Ek"}) == "translated by Bo Ek"
-    assert read_byline({"author": {"name": "José"}, "translator": None}) == "José"
+
+
+@pytest.mark.parametrize(
+    ("fields", "byline"),
+    [
+        ({"authors": ["Ada", {"name": "李"}]}, "Ada, 李"),
+        (
+            {"Author": "Ada", "translators": [{"name": "Bo Ek"}, "李"]},
+            "Ada, translated by Bo Ek, 李",
+        ),
+        ({"translated-by": "Bo Ek"}, "translated by Bo Ek"),
+        ({"author": {"name": "José"}, "translator": None}, "José"),
+        ({"by": ["Ada Lovelace", "Bo Ek"]}, "Ada Lovelace, Bo Ek"),
+        ({"By": "Ada Lovelace"}, "Ada Lovelace"),
+        ({"by": "ada", "author": "Ada Lovelace"}, "Ada Lovelace"),
+        ({"author_name": "Ada"}, "Ada"),
+        ({"contributors": ["Ada"], "editor": "Bo Ek", "reviewed_by": "Bo Ek"}, ""),
+    ],
+)
+def test_fields_name_writers_and_translators(fields: dict[str, object], byline: str) -> None:
+    assert read_byline(fields) == byline

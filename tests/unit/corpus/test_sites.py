@@ -102,6 +102,29 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
             "_recipes/soup.md": "Soup",
         },
     ),
+    "Jekyll's files without a page": (
+        {
+            "_config.yml": "exclude: [/_posts/old, '*-left.md', ' ', 7]\n"
+            "collections: {notes: {output: true}}\n",
+            "_posts/2020-01-01-a.md": WORDS,
+            "_posts/2020-01-01-a.md~": WORDS,
+            "_posts/undated.md": WORDS,
+            "_posts/2020-01-01.md": WORDS,
+            "_posts/old/2020-01-02-b.md": WORDS,
+            "_posts/2020-01-03-left.md": WORDS,
+            "_notes/undated.md": WORDS,
+            "_notes/_c.md": WORDS,
+        },
+        "",
+        "jekyll",
+        {"_notes/undated.md": "Undated", "_posts/2020-01-01-a.md": "A 2020-01-01"},
+    ),
+    "posts of a starter that is no Jekyll": (
+        {"next.config.js": "", "_posts/undated.md": WORDS, "_posts/_b.md": WORDS},
+        "",
+        "jekyll",
+        {"_posts/_b.md": "B", "_posts/undated.md": "Undated"},
+    ),
     "the posts of a Jekyll site alone": (
         {"_config.yml": JEKYLL, "_posts/deep/2020-01-02-a.md": WORDS, "about.md": WORDS},
         "_posts/deep",
@@ -129,6 +152,8 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
             "_config.yml": "url: https://a.example\npermalink: :year/:title/\n",
             "package.json": "{}",
             "source/_posts/a.md": POST,
+            "source/_posts/_b.md": POST,
+            "source/_posts/_c/d.md": POST,
             "source/about/index.md": POST,
             "scaffolds/post.md": POST,
         },
@@ -217,6 +242,8 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
             "astro.config.mjs": "",
             "src/content/blog/a.mdx": POST,
             "src/content/blog/2020-01-02-b.md": WORDS,
+            "src/content/blog/_f.md": POST,
+            "src/content/_old/g.md": POST,
             "docs/how-to.md": WORDS,
             "src/pages/x.html": WORDS,
             "src/templates/post.md": POST,
@@ -244,7 +271,12 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
         },
     ),
     "Docusaurus": (
-        {"docusaurus.config.js": "", "blog/2020-01-02-a.md": WORDS, "docs/intro.md": POST},
+        {
+            "docusaurus.config.js": "",
+            "blog/2020-01-02-a.md": WORDS,
+            "blog/_2020-01-02-b.md": WORDS,
+            "docs/intro.md": POST,
+        },
         "",
         "docusaurus",
         {"blog/2020-01-02-a.md": "A 2020-01-02"},
@@ -263,6 +295,11 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
             "gone/d.md": WORDS,
             "broken/broken.json": "{",
             "broken/e.md": WORDS,
+            ".eleventyignore": "# not yet\n\nlater\nposts/f.md\n/*-left.md\n!later/g.md\n",
+            "posts/f.md": POST,
+            "posts/later/g.md": POST,
+            "h-left.md": POST,
+            "posts/h-left.md": POST,
         },
         "",
         "eleventy",
@@ -272,6 +309,7 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
             "posts/a.md": "post private",
             "posts/c.md": "C 2020-03-05 de",
             "posts/deep/b.md": "B 2020-03-05 de",
+            "posts/h-left.md": "draft private",
         },
     ),
     "Quarto": (
@@ -280,10 +318,34 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
             "posts/_metadata.yml": "draft: true\n",
             "posts/a.md": POST,
             "b.md": POST,
+            "_b.md": POST,
         },
         "",
         "quarto",
         {"b.md": "A 2020-03-05", "posts/a.md": "draft private"},
+    ),
+    "Nikola's posts of two files": (
+        {
+            "posts/a.md": WORDS,
+            "posts/a.meta": ".. title: One: two\n.. date: 2020-03-05 10:00:00 UTC+02:00\n",
+            "posts/b.html": f"<p>{WORDS}</p>",
+            "posts/b.meta": "\ufeff.. title: B\n.. slug: b\n.. status: draft\n",
+            "posts/c.md": WORDS,
+            "posts/c.meta": "---\ntitle: C 2\nstatus: private\n---\n",
+            "posts/d.md": WORDS,
+            "posts/d.meta": "---\ntitle: D\ndraft: true\n",
+            "posts/e.md": WORDS,
+            "posts/e.meta": "guid: 0123\nstatus: draft\n",  # of another program
+        },
+        "",
+        "notes",
+        {
+            "posts/a.md": "One: two 2020-03-05",
+            "posts/b.html": "draft private",
+            "posts/c.md": "note private",
+            "posts/d.md": "broken_front_matter",
+            "posts/e.md": "E",
+        },
     ),
     "notes beside a program": (
         {"package.json": "{}", "a.md": WORDS, "b.md": WORDS, "c.md": POST},
@@ -329,6 +391,20 @@ def test_a_site_gives_its_posts(tmp_path: Path, name: str) -> None:
     assert list_outcomes(folder) == outcomes
 
 
+def test_a_file_with_the_fields_of_a_post_is_read_with_it(tmp_path: Path) -> None:
+    meta = "posts/a.meta"
+    files: Files = {"posts/a.md": WORDS, meta: ".. title: A\n.. author: Ann Lee\n"}
+    for source in (tmp_path, tmp_path / "posts" / "a.md"):
+        [file] = scan_source(write_folder(files, tmp_path) and source).posts
+        body, file_hash = file.read()
+        assert (read_post(body, source_id="a.md").author, file_hash) == ("Ann Lee", file.file_hash)
+        write_folder({meta: ".. title: A\n.. status: draft\n"}, tmp_path)
+        [file] = scan_source(source).posts
+        assert file.file_hash != file_hash
+        assert read_post(file.read()[0], source_id="a.md").kind == "draft"
+    assert scan_source(tmp_path).skipped_counts == {}
+
+
 def test_files_that_are_no_posts_are_counted_by_reason(tmp_path: Path) -> None:
     expected = {
         "Jekyll": {
@@ -347,8 +423,17 @@ def test_files_that_are_no_posts_are_counted_by_reason(tmp_path: Path) -> None:
             "page outside the site": 1,
             "toml file": 1,
         },
-        "Astro": {"mjs file": 1, "page without front matter": 2, "template": 1},
-        "Docusaurus": {"js file": 1, "page outside blog": 1},
+        "Astro": {
+            "file from which the site builds no page": 2,
+            "mjs file": 1,
+            "page without front matter": 2,
+            "template": 1,
+        },
+        "Docusaurus": {
+            "file from which the site builds no page": 1,
+            "js file": 1,
+            "page outside blog": 1,
+        },
         "notes": {
             "about the folder (README, LICENSE …)": 3,
             "home page (index)": 1,

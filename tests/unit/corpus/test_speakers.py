@@ -41,6 +41,27 @@ def test_only_the_authors_turns_are_the_authors(asks: str, answers: str, own: li
     assert lines[-1] == "We had tea, and the clock struck."
 
 
+HOSTS = ("**Cy Moe:**", "**Di van Roe:**")
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_interview"),
+    [
+        (HOSTS, True),
+        # a break, and a guest without a full name
+        ((*HOSTS, "**Break:** [16:03]"), True),
+        ((*HOSTS, "**$STDOUT:**"), True),
+        ((*HOSTS, "**Break:**", "**$STDOUT:**", "**Tip:**", "**Note:**", "**Fun:**"), False),
+        (("**Cy Moe:**", "**Break:**"), False),
+        (("**Known problem:**", "**Known solution:**"), False),
+    ],
+)
+def test_one_odd_label_stops_no_interview(labels: tuple[str, ...], *, is_interview: bool) -> None:
+    text = "\n\n".join(f"{label} {ANSWER}" for label in labels * 2)
+    marked = mark_other_speakers(text, NAMES)
+    assert marked == ("> " + text.replace("\n\n", "\n\n> ") if is_interview else text)
+
+
 def test_code_in_a_turn_of_another_stays_one_block() -> None:
     code = "```\na: 1\n\nb: 2\n```"
     text = "\n\n".join([f"Ana: {QUESTION}", f"Bob: {ANSWER}", code] * 2)

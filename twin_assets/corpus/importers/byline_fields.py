@@ -18,14 +18,17 @@ from twin_assets.corpus.importers.front_matter import get_text_field
 from twin_assets.corpus.importers.visibility_rules import normalize_key
 
 _WRITER_FIELDS = (
-    *("author", "authors", "byline", "writer", "writers", "writtenby", "postedby", "guestauthor"),
-    *("originalauthor", "creator", "createdby", "sender", "autor", "autore", "auteur", "автор"),
-    *("作者", "著者"),
+    *("author", "authors", "byline", "by", "writer", "writers", "writtenby", "postedby"),
+    *("guestauthor", "guestauthors", "originalauthor", "authorname", "authornames", "postauthor"),
+    *("articleauthor", "creator", "createdby", "sender", "autor", "autora", "autorin", "autoren"),
+    *("autores", "autore", "autrice", "auteur", "auteurs", "auteure", "verfasser", "verfasserin"),
+    *("автор", "авторы", "作者", "著者", "筆者", "原作者", "原文作者", "저자", "글쓴이"),
 )
+"""Contributors, editors and reviewers are no writers: such a field is no byline."""
 _TRANSLATOR_FIELDS = (
     *("translator", "translators", "translatedby", "translationby", "translationauthor"),
     *("traductor", "traducteur", "traductrice", "traduttore", "tradutor", "übersetzer"),
-    *("übersetzerin", "übersetzung", "vertaler", "переводчик", "译者", "訳者", "翻訳者"),
+    *("übersetzerin", "übersetzung", "vertaler", "переводчик", "译者", "譯者", "訳者", "翻訳者"),
 )
 TRANSLATED_BY = "translated by"
 

@@ -5,7 +5,8 @@ Out of scope: its text (`text_formats`), the meaning of a field.
 
 Formats: https://ecma-international.org/publications-and-standards/standards/ecma-376/ (core
 properties), https://docs.oasis-open.org/office/OpenDocument/v1.3/,
-https://nbformat.readthedocs.io, https://getnikola.com/handbook.html#jupyter-notebook-posts.
+https://nbformat.readthedocs.io, https://getnikola.com/handbook.html#jupyter-notebook-posts,
+https://github.com/fastai/fastpages#customizing-blog-posts-with-front-matter.
 """
 # pyright: strict
 
@@ -22,6 +23,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from twin_assets.corpus.importers.front_matter import split_front_matter
+from twin_assets.corpus.importers.post_dates import FILE_CREATED_FIELD
 
 CREATOR_FIELD = "made by"
 """Field for the user who saved the file, who is the author unless another field names one."""
@@ -50,8 +52,8 @@ _USER_FIELD = re.compile(
     rb"|<property\s[^<>]*name=\"([^\"]+)\"[^<>]*>\s*<vt:\w+>([^<]*)<"
 )
 _CORE_NAMES = {
-    b"dcterms:created": "date",
-    b"meta:creation-date": "date",
+    b"dcterms:created": FILE_CREATED_FIELD,
+    b"meta:creation-date": FILE_CREATED_FIELD,
     b"dc:title": "title",
     b"cp:contentStatus": "status",
 }
@@ -64,6 +66,12 @@ _PLACEHOLDER_NAME = re.compile(
     r"(?:[\s-]+\w+)?|python-docx|pandoc|libreoffice.*|openoffice.*|apache poi|docx4j|un-?named"
     r"|\(?(?:anonymous|unspecified|unknown|none|null|author|admin(?:istrator)?)\)?|\W*",
     re.IGNORECASE,
+)
+# fastpages: a title, a summary, and a list of fields.
+_FASTPAGES_HEAD = re.compile(
+    r"\s*#[ \t]+(?P<title>[^\n]+)\n(?P<summary>(?:[ \t]*(?:>[^\n]*)?\n)*)"
+    r"(?=(?:[-*][^\n]*\n)*[-*][ ]+(?:toc|badges|comments|hide|author|categories):)"
+    r"(?P<fields>(?:[-*][ ]+[A-Za-z_]\w{0,30}:[^\n]*(?:\n|\Z))+)"
 )
 _BREAK = re.compile(r"<br\b[^>]*>\s*", re.IGNORECASE)
 _NOTION_PROPERTY = re.compile(
@@ -130,7 +138,7 @@ def read_pdf_fields(body: bytes) -> dict[str, Any]:
         fields |= make_creator_field(str(properties.author or "") if properties else "")
         created_at = properties.creation_date if properties else None
         if created_at is not None:
-            fields["date"] = created_at.isoformat()
+            fields[FILE_CREATED_FIELD] = created_at.isoformat()
         first_page = str(reader.pages[0].extract_text()) if len(reader.pages) else ""
         return fields | parse_head_fields(first_page.splitlines())
 
@@ -175,7 +183,12 @@ def read_notebook_fields(text: str) -> tuple[dict[str, Any], str]:
     if first_cell.get("cell_type") not in {"markdown", "raw"}:
         return fields, text
     lines = cast("list[object]", source) if isinstance(source, list) else [source]
-    front_matter, body = split_front_matter("".join(map(str, lines)))
+    first_text = "".join(map(str, lines))
+    front_matter, body = split_front_matter(first_text)
+    if head := _FASTPAGES_HEAD.match(first_text):
+        listed = re.sub(r"^[-*][ ]+", "", head["fields"], flags=re.MULTILINE)
+        front_matter = split_front_matter(f"---\ntitle: {head['title']}\n{listed}\n---\n")[0]
+        body = f"{head['summary'].strip()}\n\n{first_text[head.end() :]}"
     first_cell["source"] = body
     return fields | front_matter, json.dumps(notebook)
 

@@ -10,11 +10,12 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from twin_assets.corpus.importers.front_matter import join_metadata
 from twin_assets.corpus.importers.generators import (
     ALL_PATHS,
     HIDDEN_SIGNS,
@@ -28,7 +29,12 @@ from twin_assets.corpus.importers.generators import (
 )
 from twin_assets.corpus.importers.git_history import Addition, find_repository, read_additions
 from twin_assets.corpus.importers.post_dates import split_date_and_title
-from twin_assets.corpus.importers.suffixes import get_known_suffix, get_markup, get_max_file_bytes
+from twin_assets.corpus.importers.suffixes import (
+    BINARY_SUFFIXES,
+    get_known_suffix,
+    get_markup,
+    get_max_file_bytes,
+)
 from twin_assets.corpus.importers.text_formats import EXTRA, is_readable
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import (
@@ -52,10 +58,11 @@ _CODE_FILE = re.compile(
     re.IGNORECASE,
 )
 _DOCUMENTATION_FOLDERS = frozenset({"doc", "docs", "documentation", "manual"})
+_METADATA_SUFFIX = ".meta"
 _LEFT_OUT = "left out by --exclude"
 _MAX_SITE_DEPTH = 5
 _FRONT_MATTER_START = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?:---[ \t]*\r?\n|\+\+\+[ \t]*\r?\n|\{\s*\"|(?i:title|date):)"
+    rb"(?:\xef\xbb\xbf)?(?:---[ \t]*\r?\n|\+\+\+[ \t]*\r?\n|\{\s*\"|(?:\.\. )?(?i:title|date):)"
 )
 # Non-blocking, because opening a named pipe would otherwise wait forever for a writer.
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -73,6 +80,7 @@ class PostFile:
         problem: why the file was not read (`unreadable`, `too_large`), or "".
         has_front_matter: whether the file begins like front matter.
         stored_object: the S3 object, or None.
+        metadata: the file beside it with its fields (Nikola's `a.meta` of `a.md`), or None.
     """
 
     source_id: str
@@ -81,18 +89,36 @@ class PostFile:
     problem: str = ""
     has_front_matter: bool = False
     stored_object: StoredObject | None = None
+    metadata: PostFile | None = None
 
     @property
     def address(self) -> str:
         """The absolute path or `s3://bucket/key`, as text that can be stored."""
         return display_path(self.location)
 
+    def add_metadata(self, metadata: PostFile | None) -> PostFile:
+        """Return the post with the file that contains its fields; unreadable if that one is."""
+        if metadata is None:
+            return self
+        return replace(
+            self,
+            metadata=metadata,
+            file_hash=f"{self.file_hash}+{metadata.file_hash}",
+            problem=self.problem or metadata.problem,
+            has_front_matter=self.has_front_matter or metadata.has_front_matter,
+        )
+
     def read(self) -> tuple[bytes, str]:
-        """Return the bytes and their `file_hash`.
+        """Return the bytes and their `file_hash`; with its fields in front, if a file has them.
 
         Raises:
-            OSError: the file currently cannot be read.
+            OSError: the file, or the one with its fields, currently cannot be read.
         """
+        if self.metadata is not None:
+            own_hash = self.file_hash.partition("+")[0]
+            body, body_hash = replace(self, metadata=None, file_hash=own_hash).read()
+            fields, fields_hash = self.metadata.read()
+            return join_metadata(body, fields), f"{body_hash}+{fields_hash}"
         if self.stored_object is None:
             body = Path(self.location).read_bytes()
             return body, hashlib.sha256(body).hexdigest()
@@ -171,6 +197,9 @@ def scan_source(source: Path, exclude: Sequence[str] = ()) -> SourceScan:
                 else "specify a folder of .md or .html files",
             )
         post = _hash_post_file(os.fspath(source), make_path_identifier(source.name))
+        metadata = source.with_suffix(_METADATA_SUFFIX)
+        if _get_metadata_id(post.source_id) and metadata.is_file():
+            post = post.add_metadata(_hash_post_file(os.fspath(metadata), metadata.name))
         return SourceScan(display_path(source), "file", Site(), (post,), {})
     try:
         os.scandir(source).close()
@@ -211,20 +240,25 @@ def scan_prefix(source: str, exclude: Sequence[str] = ()) -> SourceScan:
     left_out = compile_globs(exclude)
     skips: Counter[str] = Counter()
     posts: list[PostFile] = []
+    metadata_ids = _find_metadata_files(objects)
     for source_id, item in sorted(objects.items()):
         *folders, name = source_id.split("/")
         if name.startswith(".") or any(
             folder.startswith(".") or folder in GENERATED_FOLDERS for folder in folders
         ):
             continue
+        if source_id in metadata_ids:
+            continue
         if reason := _LEFT_OUT if left_out.fullmatch(source_id) else find_skip_reason(source_id):
             skips[reason] += 1
             continue
-        problem = "too_large" if item.size > get_max_file_bytes(source_id) else ""
-        location = f"s3://{bucket}/{item.key}"
-        posts.append(
-            PostFile(source_id, location, f"etag:{item.etag}", problem, stored_object=item)
+        metadata_id = _get_metadata_id(source_id)
+        metadata = (
+            _describe_object(bucket, metadata_id, objects[metadata_id])
+            if metadata_id in metadata_ids
+            else None
         )
+        posts.append(_describe_object(bucket, source_id, item).add_metadata(metadata))
     return SourceScan(
         source=normalize_address(source),
         layout=row.name if row else "notes",
@@ -232,6 +266,25 @@ def scan_prefix(source: str, exclude: Sequence[str] = ()) -> SourceScan:
         posts=tuple(posts),
         skipped_counts=dict(sorted(skips.items())),
     )
+
+
+def _describe_object(bucket: str, source_id: str, item: StoredObject) -> PostFile:
+    problem = "too_large" if item.size > get_max_file_bytes(source_id) else ""
+    location = f"s3://{bucket}/{item.key}"
+    return PostFile(source_id, location, f"etag:{item.etag}", problem, stored_object=item)
+
+
+def _get_metadata_id(source_id: str) -> str:
+    """Return the `source_id` of the file that may have a post's fields, or "" for other formats."""
+    suffix = get_known_suffix(source_id)
+    has_own_fields = suffix in BINARY_SUFFIXES or suffix == "ipynb"
+    is_text = not has_own_fields and (suffix or get_markup(source_id))
+    return source_id.rpartition(".")[0] + _METADATA_SUFFIX if is_text else ""
+
+
+def _find_metadata_files(source_ids: Collection[str]) -> set[str]:
+    """Return the files that only contain the fields of a post beside them, as in Nikola."""
+    return {_get_metadata_id(source_id) for source_id in source_ids}.intersection(source_ids)
 
 
 def _scan_folder(source: Path, exclude: Sequence[str]) -> SourceScan:
@@ -265,7 +318,15 @@ def _scan_folder(source: Path, exclude: Sequence[str]) -> SourceScan:
     )
     find_skip_reason = build_skip_rule(paths, row, site)
     posts: dict[str, PostFile] = {}
+    metadata_ids = _find_metadata_files([source_id for _, source_id, _ in candidates])
+    metadata_files = {
+        source_id: _hash_post_file(file, source_id)
+        for file, source_id, is_link in candidates
+        if source_id in metadata_ids and not (is_link and _is_link_outside(Path(file), source))
+    }
     for file, source_id, is_link in candidates:
+        if source_id in metadata_files:
+            continue
         # Files that are left out still configure the site, so that no draft loses its mark.
         if left_out.fullmatch(source_id):
             reason = _LEFT_OUT
@@ -280,7 +341,8 @@ def _scan_folder(source: Path, exclude: Sequence[str]) -> SourceScan:
         if reason:
             skips[reason] += 1
         else:
-            posts[source_id] = _hash_post_file(file, source_id)
+            metadata = metadata_files.get(_get_metadata_id(source_id))
+            posts[source_id] = _hash_post_file(file, source_id).add_metadata(metadata)
     if row is None or row.is_framework:
         _reject_code_repository(source, paths, posts)
     layout = row.name if row else "notes"

@@ -7,6 +7,7 @@ and https://python-markdown.github.io/extensions/meta_data/ (Pelican's lines wit
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import tomllib
@@ -57,7 +58,8 @@ _INLINE_MARKUP = re.compile(r"[\[<&`*_]|#\+")  # markup that needs a parser
 _FIRST_LINES = re.compile(r"\A(?:[^\r\n]*\S[^\r\n]*(?:\r\n?|\n|\Z)){1,200}")
 _CODE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 _POST_FIELDS = frozenset(
-    {"title", "date", "slug", "tags", "category", "categories", "author", "authors", "summary"}
+    {"title", "date", "slug", "tags", "category", "categories", "author", "authors", "by"}
+    | {"summary"}
     | {"modified", "status", "lang", "language", "keywords", "description", "template", "layout"}
     | {"published", "draft", "public", "private", "publish", "visibility", "permalink", "url"}
     | {"created", "created time", "created by", "last edited time", "last edited by", "updated"}
@@ -112,6 +114,21 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     # More fields may follow: those of Notion or Dataview below Obsidian's.
     head_fields, body = head or ({}, body)
     return fields | _find_hiding_lines(body) | head_fields, body
+
+
+def join_metadata(body: bytes, metadata: bytes) -> bytes:
+    """Return a post with the fields of Nikola's `.meta` file as its front matter.
+
+    A file with other content changes nothing.
+    https://getnikola.com/handbook.html#metadata-formats
+    """
+    text = metadata.decode("utf-8", "replace").removeprefix("\ufeff").strip()
+    if _NEVER_CLOSED.match(text):
+        return f"{text}\n".encode() + body.removeprefix(codecs.BOM_UTF8)
+    if not _NIKOLA.match(text):
+        return body
+    fields = split_front_matter(f"<!--\n{text}\n-->\n")[0]
+    return json.dumps(fields).encode() + b"\n" + body.removeprefix(codecs.BOM_UTF8)
 
 
 def _split_fenced(text: str, *, is_below_title: bool = False) -> tuple[dict[str, Any], str] | None:
@@ -227,7 +244,8 @@ def _split_lines(text: str) -> tuple[dict[str, Any], str] | None:
     """Split off `Key: value` lines at the start, up to a blank line; return None for prose.
 
     Each line must be a field or continue one after four spaces. Logseq's `key:: value` lines may
-    have any key; they end before the first line with a different syntax.
+    have any key; they end before the first line with a different syntax. So do Pelican's, of which
+    two must be a post's.
     """
     fields: dict[str, Any] = {}
     key, position, is_logseq = "", 0, True
@@ -245,6 +263,9 @@ def _split_lines(text: str) -> tuple[dict[str, Any], str] | None:
             fields[key] = f"{fields[key]}, {match[3]}" if key in fields else match[3]
         elif key and line.startswith(("    ", "\t")):
             fields[key] = f"{fields[key]} {stripped_line.strip()}".strip()
+        elif len(_POST_FIELDS & fields.keys()) > 1:
+            position -= len(line)
+            break
         else:
             return None
         if len(fields) > _MAX_FIELDS:

@@ -11,11 +11,17 @@ https://gohugo.io/content-management/front-matter/#cascade-1,
 https://www.11ty.dev/docs/data-template-dir/ (`posts/posts.json` applies to everything below
 `posts`; `.11tydata.js` is a program, which is not run),
 https://quarto.org/docs/projects/quarto-projects.html (`_metadata.yml`).
+Files without a page: https://jekyllrb.com/docs/configuration/options/ (`exclude`),
+https://jekyllrb.com/docs/posts/ (a name without a date), https://hexo.io/docs/configuration,
+https://www.11ty.dev/docs/ignores/, https://docs.astro.build/en/guides/routing/#excluding-pages,
+https://docusaurus.io/docs/api/plugins/@docusaurus/plugin-content-blog (`exclude`),
+https://quarto.org/docs/projects/quarto-projects.html#render-targets.
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
 import tomllib
@@ -57,6 +63,8 @@ class Generator:
         configuration: pattern of the files with its settings.
         settings: the settings by field of `Site`, in lower case.
         tags: the language of the template tags in its posts (`template_tags`), or "".
+        ignored: pattern of the paths from which it builds no page.
+        ignored_by: pattern of the file at the top of a site without which `ignored` does not apply.
     """
 
     name: str
@@ -68,14 +76,19 @@ class Generator:
     configuration: str = rf"{_JEKYLL_CONFIGURATION}|{_HUGO_CONFIGURATION}"
     settings: tuple[tuple[str, tuple[str, ...]], ...] = _SETTINGS
     tags: str = ""
+    ignored: str = r"(?!)"
+    ignored_by: str = ""
 
 
+_UNDERSCORE_NAME = r"(?:.*/)?_[^/]*"
+_UNDERSCORE_NAME_OR_FOLDER = r"(?:.*/)?_[^/]*(?:/.*)?"
 _JEKYLL_SETTINGS = (
     ("url", ("url",)),
     ("timezone", ("timezone",)),
     ("language", ("lang", "locale")),
     ("permalink", ("permalink",)),
     ("shows_future", ("future",)),
+    ("excluded", ("exclude",)),
 )
 _HUGO_SETTINGS = (
     ("url", ("baseurl", "url")),
@@ -93,8 +106,9 @@ GENERATORS = (
         _POSTS,
         folders_are_nested=True,
         configuration=_JEKYLL_CONFIGURATION,
-        settings=_JEKYLL_SETTINGS,
+        settings=_JEKYLL_SETTINGS[:-1],
         tags="liquid",
+        ignored=rf"source/_posts/{_UNDERSCORE_NAME_OR_FOLDER}",
     ),
     Generator(
         "jekyll",
@@ -104,6 +118,9 @@ GENERATORS = (
         configuration=_JEKYLL_CONFIGURATION,
         settings=_JEKYLL_SETTINGS,
         tags="liquid",
+        ignored=rf"(?:.*/)?_posts/(?!(?:.*/)?\d{{2,4}}-\d{{1,2}}-\d{{1,2}}-[^/]*$).*"
+        rf"|{_UNDERSCORE_NAME}|.*~",
+        ignored_by=_JEKYLL_CONFIGURATION,  # starters of other programs have a folder `_posts` too
     ),
     Generator(
         "hugo",
@@ -118,17 +135,24 @@ GENERATORS = (
         tags="shortcodes",
     ),
     Generator(
-        "docusaurus", ((r"docusaurus\.config\.\w+", r"blog/.*\.(?:md|mdx|markdown)"),), ("blog",)
+        "docusaurus",
+        ((r"docusaurus\.config\.\w+", r"blog/.*\.(?:md|mdx|markdown)"),),
+        ("blog",),
+        ignored=_UNDERSCORE_NAME_OR_FOLDER,
     ),
-    Generator("docusaurus", ((r"docusaurus\.config\.\w+",),)),
+    Generator("docusaurus", ((r"docusaurus\.config\.\w+",),), ignored=_UNDERSCORE_NAME_OR_FOLDER),
     Generator("vuepress", ((r"\.vuepress",),)),
     Generator("eleventy", ((r"eleventy\.config\.\w+|\.eleventy\.c?js",),)),
-    Generator("astro", ((r"astro\.config\.\w+",),)),
+    Generator(
+        "astro",
+        ((r"astro\.config\.\w+",),),
+        ignored=rf"src/(?:pages|content)/{_UNDERSCORE_NAME_OR_FOLDER}",
+    ),
     Generator("gatsby", ((r"gatsby-config\.\w+",),)),
     Generator("gridsome", ((r"gridsome\.config\.\w+",),)),
     Generator("quartz", ((r"quartz\.config\.\w+",),)),
     Generator("pelican", ((r"pelicanconf\.py",),)),
-    Generator("quarto", ((r"_quarto\.yml",),), is_framework=True),
+    Generator("quarto", ((r"_quarto\.yml",),), is_framework=True, ignored=_UNDERSCORE_NAME),
     Generator("mkdocs", ((r"mkdocs\.yml",),), is_framework=True),
     Generator(
         "blog",
@@ -138,8 +162,9 @@ GENERATORS = (
 )
 """The generators in the order in which they are tried."""
 
-HIDDEN_SIGNS = (".eleventy.js", ".eleventy.cjs", ".vuepress")
-"""Signs among the hidden files, which are otherwise not listed."""
+_ELEVENTY_IGNORES = ".eleventyignore"
+HIDDEN_SIGNS = (".eleventy.js", ".eleventy.cjs", ".vuepress", _ELEVENTY_IGNORES)
+"""Signs and settings among the hidden files, which are otherwise not listed."""
 
 # A site within a larger repository is recognized by its configuration and its posts.
 _NESTED_SIGN = re.compile(
@@ -171,8 +196,9 @@ _PROGRAM_TEXT_FILE = re.compile(
 )
 _TEMPLATE_FOLDERS = frozenset({"templates", "_templates", "scaffolds", "_partials", "partials"})
 _ABOUT_THE_FOLDER = "about the folder (README, LICENSE …)"
+_NO_PAGE = "file from which the site builds no page"
 PAGE_REASONS = frozenset(
-    {"page outside the site", "page without front matter", "part of a page bundle"}
+    {"page outside the site", "page without front matter", "part of a page bundle", _NO_PAGE}
     | {f"page outside {row.folders[0]}" for row in GENERATORS if row.folders}
 )
 """Reasons for skipping files that contain text."""
@@ -202,6 +228,7 @@ class Site:
             rules.
         below: the imported folder's path in the site, with a trailing `/`; "" for the site's root.
         within: the site's path in the imported folder, in the same format.
+        excluded: pattern of the paths that its configuration leaves out, or "".
         data: pairs of a pattern for paths and the JSON of the fields that these posts inherit, or
             "" if they cannot be read; the nearest last.
     """
@@ -217,6 +244,7 @@ class Site:
     permalink: str = ""
     below: str = ""
     within: str = ""
+    excluded: str = ""
     data: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -329,6 +357,13 @@ def build_skip_rule(
         bundles = frozenset(folder for folder, _, name in pages if name.split(".")[0] == "index")
         bundles -= set(site.folders)
 
+    ignored = [site.excluded] if site.excluded else []
+    if row is not None and (
+        not row.ignored_by or any(re.fullmatch(row.ignored_by, path) for path in paths)
+    ):
+        ignored.append(row.ignored)
+    is_ignored = re.compile("|".join(ignored) or r"(?!)", re.DOTALL).fullmatch
+
     def find_skip_reason(path: str) -> str:
         if is_repository_file(path):
             return _ABOUT_THE_FOLDER
@@ -346,6 +381,8 @@ def build_skip_rule(
                 return "home page (index)"
         if row is not None and not is_in_post_folder(path, row, site.folders):
             return f"page outside {row.folders[0]}"
+        if is_ignored(path):
+            return _NO_PAGE
         if is_hugo and name.split(".")[0] == "_index":
             return "section page (_index)"
         parents = ("/".join(folders[:depth]) for depth in range(1, len(folders) + 1))
@@ -418,6 +455,7 @@ def read_site(
         permalink="own" if values.get("permalink") and table.tags == "shortcodes" else permalink,
         below=below,
         within=within,
+        excluded=_read_exclusions(paths, read, table, values.get("excluded")),
     )
     if table.tags == "liquid":
         data = _iter_defaults(fields)
@@ -441,6 +479,33 @@ def inherit_fields(fields: Mapping[str, Any], path: str, site: Site) -> dict[str
                 raise ValueError(f"the fields that {path} inherits cannot be read")
             inherited |= json.loads(values)
     return {**inherited, **fields}
+
+
+def _read_exclusions(
+    paths: Collection[str], read: ReadFile, row: Generator, excluded: object
+) -> str:
+    """Return a pattern for the paths that Jekyll's `exclude` or 11ty's ignore file names, or "".
+
+    In Jekyll, a path begins at the site and names all that begins with it; 11ty's lines are those
+    of a `.gitignore`.
+    """
+    names = cast("list[object]", excluded) if isinstance(excluded, list) else [excluded]
+    patterns = [
+        rf"{fnmatch.translate(name.lstrip('/'))[:-2]}|{re.escape(name.lstrip('/'))}.*"
+        for name in names
+        if isinstance(name, str) and name.strip("/")
+    ]
+    if row.name == "eleventy" and _ELEVENTY_IGNORES in paths:
+        try:
+            lines = read(_ELEVENTY_IGNORES).decode("utf-8", "replace").splitlines()
+        except OSError:
+            lines = []
+        for line in map(str.strip, lines):
+            glob = line.strip("/")
+            if glob and not line.startswith(("#", "!")):
+                above = "" if "/" in line.rstrip("/") else "(?:.*/)?"
+                patterns.append(rf"{above}{_to_exact_pattern(glob)}(?:/.*)?")
+    return "|".join(patterns)
 
 
 def _iter_defaults(configuration: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -511,6 +576,10 @@ def _iter_data_files(
 
 def _to_pattern(glob: str) -> str:
     """Return a regular expression for the paths, with or without suffix, that a glob names."""
+    return rf"{_to_exact_pattern(glob)}(?:(?:/index)?\.\w+)?"
+
+
+def _to_exact_pattern(glob: str) -> str:
     wildcards = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.findall(r"\*\*/|\*\*|\*|\?|\{[^{}]*\}|[^*?{]+|\{", glob)
     expression = "".join(
@@ -519,7 +588,7 @@ def _to_pattern(glob: str) -> str:
         else wildcards.get(part) or re.escape(part)
         for part in parts
     )
-    return rf"(?:{expression})(?:(?:/index)?\.\w+)?"
+    return f"(?:{expression})"
 
 
 ALL_PATHS = _to_pattern("**")

@@ -1,11 +1,12 @@
-"""Read an HTML post's title, `<meta>` elements, language and canonical address.
+"""Read an HTML post's title, `<meta>` elements, language, day and canonical address.
 
 Scope: these fields of a page.
 Out of scope: the post's text (`html_cleaning`).
 
 The field names follow https://ogp.me/,
-https://html.spec.whatwg.org/multipage/semantics.html#meta and
-https://www.rfc-editor.org/rfc/rfc6596 (`rel="canonical"`).
+https://html.spec.whatwg.org/multipage/semantics.html#meta,
+https://www.rfc-editor.org/rfc/rfc6596 (`rel="canonical"`), https://schema.org/datePublished and
+https://microformats.org/wiki/h-entry (`dt-published`).
 """
 # pyright: strict
 
@@ -25,6 +26,12 @@ _FORBIDDEN_NUMBER = re.compile(
 )
 
 
+_PUBLISHED_CLASS = re.compile(
+    r"(?:dt-)?published|(?:entry|post|article|publish|published|pub)[-_]?(?:date|time)",
+    re.IGNORECASE,
+)
+_PUBLISHED_JSON = re.compile(r'"datePublished"\s*:\s*"([^"]+)"')
+_MAX_WORDS_BESIDE_TIME = 6
 _START_PAGE = re.compile(r"(?:https?://[^/]+)?/?(?:\.{1,2}/)*(?:index\.html?)?", re.IGNORECASE)
 
 
@@ -37,12 +44,14 @@ class HtmlHead:
         meta: the first content for each lower-case name (`og:url`).
         canonical: the address as written in the page, or "".
         language: the BCP 47 tag in `<html lang>`, or "".
+        published: the time of publication that the page states outside its head, or "".
     """
 
     title: str = ""
     meta: dict[str, str] = field(default_factory=dict[str, str])
     canonical: str = ""
     language: str = ""
+    published: str = ""
 
 
 def read_head(content: str) -> HtmlHead:
@@ -65,7 +74,37 @@ def read_head(content: str) -> HtmlHead:
         meta=meta,
         canonical=next(filter(None, links), ""),
         language=str(document.get("lang") or "").strip(),
+        published=_find_published_time(document, content),
     )
+
+
+def _find_published_time(document: Any, content: str) -> str:
+    """Return the time that the page marks as its publication, or its only time, or "".
+
+    A single `<time>` within a sentence is a part of the text.
+    """
+    times: list[tuple[str, Any]] = []
+    for element in document.iter("time", "meta", "span", "abbr"):
+        value = element.get("datetime") or element.get("content") or element.get("title")
+        is_time = element.tag == "time"
+        if not value and not is_time:
+            continue
+        text = str(value or _read_text(element)).strip()
+        classes = str(element.get("class") or "").split()
+        is_marked = element.get("pubdate") is not None or any(
+            map(_PUBLISHED_CLASS.fullmatch, classes)
+        )
+        if element.get("itemprop") == "datePublished" or (is_marked and element.tag != "meta"):
+            return text
+        if is_time:
+            times.append((text, element))
+    if match := _PUBLISHED_JSON.search(content):
+        return match[1]
+    if len({text for text, _ in times}) != 1:
+        return ""
+    text, element = times[0]
+    beside = _read_text(element.getparent()).split()
+    return text if len(beside) <= len(_read_text(element).split()) + _MAX_WORDS_BESIDE_TIME else ""
 
 
 def _choose_title(document: Any, meta: Mapping[str, str]) -> str:

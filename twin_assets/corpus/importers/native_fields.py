@@ -28,8 +28,16 @@ _NIKOLA = re.compile(r"\.\. ([a-z_]+):(?:[ \t]+(.*))?")
 _KEYWORD = re.compile(r"#\+([A-Za-z_]+):[ \t]*(.*)")
 _ADORNMENT = re.compile(r"([^\w\s])\1*")
 _COMMENT = re.compile(r"\.\.(?:[ \t].*)?")
-_REVISION = re.compile(r"(?:v[\d.]+,[ ]*)?(\d{4}-\d{2}-\d{2})\b.*")
-_AUTHOR = re.compile(r"[ ]*([^\W\d_][^<>:;]{0,80}?)[ ]*(?:<[^<>]*>)?[ ]*")
+_REVISION = re.compile(
+    r"(?:v?\d[\w.]*,[ ]*)?(?:(?P<day>\d{4}-\d{2}-\d{2})\b.*|(?P<date>[^:]*\d{4})(?::.*)?)"
+)
+# A paragraph below the title is longer than a name.
+_AUTHOR = re.compile(
+    r"[ ]*([^\W\d_][^\s<>:;]*(?:[ ]+[^\s<>:;]+){0,5})(?<![.!?])[ ]*(?:<[^<>]*>)?[ ]*"
+)
+_ASCIIDOC_HEADER = re.compile(
+    r"\A(?:[ \t]*\n|//[^\n]*\n|:[^\n]*\n)*[=#] \S[^\n]*\n(?P<lines>(?:[^\n]*\S[^\n]*\n)+)"
+)
 _BLOCK = re.compile(r"[ \t]*#\+(begin|end)_", re.IGNORECASE)
 _PREFIX = re.compile(r"(?:export_)?(?:hugo_|page-|jekyll-|jbake-)?")
 _EXPORTED_OBJECT = re.compile(
@@ -101,7 +109,7 @@ def _read_rst_fields(text: str) -> Iterator[Field]:
 
 def _read_asciidoc_fields(text: str) -> Iterator[Field]:
     """Yield the attributes before the first paragraph, and the author and revision lines."""
-    is_below_title = in_comment = False
+    is_below_title = may_name_author = in_comment = False
     for line in _read_head_lines(text):
         if line.startswith("////"):
             in_comment = not in_comment
@@ -113,18 +121,43 @@ def _read_asciidoc_fields(text: str) -> Iterator[Field]:
             yield match[1], match[2] or ""
         elif re.match(r"[=#] \S", line):
             yield "title", line[2:].strip()
-            is_below_title = True
+            is_below_title = may_name_author = True
         elif is_below_title and (revision := _REVISION.fullmatch(line)):
-            yield "date", revision[1]
-        elif is_below_title and (names := _parse_author_names(line)):
-            yield "author", ", ".join(names)
+            yield "date", revision["day"] or revision["date"]
+        elif is_below_title:  # attributes may follow a line of the header that is not known
+            if may_name_author and (names := _parse_author_names(line)):
+                yield "author", ", ".join(names)
+            may_name_author = False
         elif not line.startswith(":!") and not line.endswith("!:"):
             return
 
 
+def remove_asciidoc_bylines(text: str) -> str:
+    """Return an AsciiDoc page without the author and revision lines of its header, nor comments.
+
+    pandoc takes a revision line that is only a date for the first paragraph, and so the attributes
+    below it.
+    """
+    header = _ASCIIDOC_HEADER.match(text)
+    if header is None:
+        return text
+    kept: list[str] = []
+    may_name_author = is_header = True
+    for line in header["lines"].splitlines(keepends=True):
+        is_author = may_name_author and bool(_parse_author_names(line.strip()))
+        is_byline = is_author or bool(_REVISION.fullmatch(line.strip()))
+        may_name_author = may_name_author and not is_byline
+        if is_header and not is_byline and not line.startswith((":", "//")):
+            is_header = False
+            kept.append("\n")  # pandoc takes a paragraph below the title for the author
+        if not is_header or line.startswith(":"):
+            kept.append(line)
+    return text[: header.start("lines")] + "".join(kept) + text[header.end() :]
+
+
 def _parse_author_names(line: str) -> list[str]:
-    matches = (_AUTHOR.fullmatch(part) for part in line.split(";"))
-    return [match[1] for match in matches if match]
+    matches = [_AUTHOR.fullmatch(part) for part in line.split(";")]
+    return [match[1] for match in matches if match] if all(matches) else []
 
 
 def _read_mdx_fields(text: str) -> Iterator[Field]:

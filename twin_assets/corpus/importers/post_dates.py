@@ -34,9 +34,12 @@ CREATED_FIELDS = (
     *("publishedon", "publicationdate", "datepublished", "published", "posted", "postedat"),
     *("postdate", "dateposted", "datetime", "created", "createdat", "createdon", "datecreated"),
     *("creationdate", "createddate", "createdtime", "issued", "fecha", "datum", "data", "дата"),
-    *("日付", "日期"),
+    *("日付", "日期", "revdate"),
 )
 """Fields for the time of publication, or else the time of writing, in order of precedence."""
+
+FILE_CREATED_FIELD = "made on"
+"""Field for the time that a program wrote into its document; every other date comes first."""
 
 UPDATED_FIELDS = (
     *("updated", "updatedat", "updateddate", "updatedate", "dateupdated", "lastmod"),
@@ -47,10 +50,13 @@ UPDATED_FIELDS = (
 _YEARS = range(1970, 2100)  # for dates without separators, because eight digits may be any number
 _NAME_DATE = re.compile(
     r"(?P<year>\d{4})(?:(?P<mark>[-_.])(?P<month>\d{1,2})(?P=mark)(?P<day>\d{1,2})(?!\d)"
-    r"|(?P<month_2>\d{2})(?P<day_2>\d{2})(?:\d{4}|\d{6})?(?!\d))[-_. T]*"
+    r"|(?P<month_2>\d{2})(?P<day_2>\d{2})(?:\d{4}|\d{6})?(?!\d))"
+    r"(?:T\d{2}[-_.:]?\d{2}(?:[-_.:]?\d{2})?(?![^\W_]))?[-_. ]*"
 )
+# Numbers without zeros are a date only where each is a folder: `2019/12/5-things.md` is of no day.
 _PATH_DATE = re.compile(
-    r"(?:.*/)?(?P<year>\d{4})[/-](?P<month>\d{2})[/-](?P<day>\d{2})(?:[-_. ]+|/|$)(?!.*/)"
+    r"(?:.*/)?(?P<year>\d{4})(?:[/-](?P<month>\d{2})[/-](?P<day>\d{2})(?:[-_. ]+|/|$)"
+    r"|/(?P<month_2>\d{1,2})/(?P<day_2>\d{1,2})(?:/|$))(?!.*/)"
 )
 _TRAILING_DATE = re.compile(r"[-_. ]+(\d{4})-(\d{2})-(\d{2})$")
 _NUMERIC = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?!\d)(.*)", re.DOTALL)
@@ -155,23 +161,31 @@ def split_date_and_title(source_id: str) -> tuple[str, str]:
         stem = parts[-1]
     day, slug = _split_stem(stem)
     if not day and len(parts) > 1:
-        match = _PATH_DATE.match("/".join([*parts[-4:-1], stem]))
-        if match and (day := _to_iso_day(match["year"], match["month"], match["day"])):
-            remainder = "/".join([*parts[-4:-1], stem])[match.end() :]
-            slug = remainder or stem
+        path = "/".join([*parts[-4:-1], stem])
+        if (match := _PATH_DATE.match(path)) and (day := _read_day(match)):
+            slug = path[match.end() :] or stem
     words = " ".join(re.split(r"[-_\s]+", slug)).strip() or stem
     return day, words[:1].upper() + words[1:]
 
 
 def _split_stem(stem: str) -> tuple[str, str]:
-    if (match := _NAME_DATE.match(stem)) is not None:
-        month, day = match["month"] or match["month_2"], match["day"] or match["day_2"]
-        iso_day = _to_iso_day(match["year"], month, day)
-        if iso_day and (match["mark"] or int(match["year"]) in _YEARS):
-            return iso_day, stem[match.end() :]
+    match = _NAME_DATE.match(stem)
+    if match and (match["mark"] or int(match["year"]) in _YEARS) and (day := _read_day(match)):
+        return day, stem[match.end() :]
     if (match := _TRAILING_DATE.search(stem)) and (iso_day := _to_iso_day(*match.groups())):
         return iso_day, stem[: match.start()]
     return "", stem
+
+
+def find_address_day(address: str) -> str:
+    """Return the day in a post's address (`/2019/07/29/slug/`, `2019-07-29-slug.html`), or ""."""
+    path = re.sub(r"^https?://[^/]*|[?#].*", "", address).strip("/")
+    return split_date_and_title(path)[0]
+
+
+def _read_day(match: re.Match[str]) -> str:
+    month, day = match["month"] or match["month_2"], match["day"] or match["day_2"]
+    return _to_iso_day(match["year"], month, day)
 
 
 def _to_iso_day(year: str, month: str, day: str) -> str:

@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from twin_assets.corpus.code_blocks import iter_prose_lines
@@ -27,8 +28,10 @@ from twin_assets.corpus.importers.html_head import HtmlHead, read_head
 from twin_assets.corpus.importers.post_address import build_post_address
 from twin_assets.corpus.importers.post_dates import (
     CREATED_FIELDS,
+    FILE_CREATED_FIELD,
     UPDATED_FIELDS,
     PostDate,
+    find_address_day,
     find_field_date,
     parse_date,
     split_date_and_title,
@@ -55,6 +58,10 @@ NOT_YET_PUBLISHED = "not_yet_published"
 _PUBLISH_DATE_FIELDS = ("publishdate", "embargo", "embargountil", "publishafter", "visiblefrom")
 _EXPIRY_DATE_FIELDS = ("expirydate", "expires", "expireson", "unpublishdate", "unpublish")
 _ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
+_DATELINE_LINES = 3
+_DATELINE = re.compile(
+    r"(?:(?:published|posted|written|date)(?: on)?:? )?(?=.*\d{4})([^\n#]{8,40})", re.IGNORECASE
+)
 _IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _TAG = re.compile(r"<[^>]+>")
 _HIDDEN_FOLDERS: Mapping[str, str] = {
@@ -167,11 +174,18 @@ def read_post(
         detected = language or detect_language(content)
         return "" if detected == UNDETERMINED else detected
 
+    # Zola's and Hugo's names for the end of the address.
+    paths = [front_matter.get_text_field(fields, name) for name in ("path", "slug")]
     created_date = find_date(
         CREATED_FIELDS,
         page.meta.get("article:published_time"),
         page.meta.get("date"),
+        page.published,
+        # A generator dates a post by its name, whatever its text says; a note has only its author.
+        *([] if site.generator or head.markup == "html" else _list_datelines(content)),
         name_date,
+        *map(find_address_day, [*_list_addresses(fields, page), *paths]),
+        fields.get(FILE_CREATED_FIELD),
         languages=detect_language,
     )
     updated_date = find_date(
@@ -247,13 +261,26 @@ def _find_address(
     fields: dict[str, Any], page: HtmlHead, path: str, created_at: datetime | None, site: Site
 ) -> str:
     """Return the address in a post's fields, or else the one that its site would give it."""
-    url = front_matter.get_text_field(fields, "canonical_url", "canonical", "permalink", "url")
-    url = url or page.canonical or page.meta.get("og:url", "")
+    url = next(filter(None, _list_addresses(fields, page)), "")
     if re.match(r"https?://", url):
         return url
     if url.startswith("/") and not re.search("[:{]", url) and site.url:
         return site.url.rstrip("/") + url
     return build_post_address(fields, source_id=path, created_at=created_at, site=site)
+
+
+def _list_addresses(fields: Mapping[str, Any], page: HtmlHead) -> list[str]:
+    """Return the addresses that a post names as its own, whole or without its site."""
+    names = ("canonical_url", "canonical", "permalink", "url")
+    named = [front_matter.get_text_field(fields, name) for name in names]
+    return [*named, page.canonical, page.meta.get("og:url", "")]
+
+
+def _list_datelines(text: str) -> list[str]:
+    """Return the short lines at the top of a text that may be nothing but its date."""
+    lines = (line.strip(" \t*_>") for _, line in iter_prose_lines(text) if line.strip())
+    dates = (_DATELINE.fullmatch(line) for line in islice(lines, _DATELINE_LINES))
+    return [date[1] for date in dates if date]
 
 
 def _is_prose(text: str) -> bool:

@@ -28,6 +28,7 @@ from twin_assets.corpus.importers.document_fields import (
     open_pdf,
     reject_zip_bomb,
 )
+from twin_assets.corpus.importers.native_fields import remove_asciidoc_bylines
 from twin_assets.corpus.importers.post_head import PostHead
 from twin_assets.corpus.importers.suffixes import (
     EXTRA_SUFFIXES,
@@ -102,6 +103,7 @@ def _prepare_for_pandoc(text: str, reader: str) -> str:
     if reader == "org":
         return _ORG_NAMES_WITH_UNDERSCORES + text
     if reader == "asciidoc":
+        text = remove_asciidoc_bylines(text.replace("\r\n", "\n"))
         values = dict(_ASCIIDOC_VALUE.findall(text))
         return _ASCIIDOC_CODE_OR_LINK.sub(partial(_rewrite_link, values=values), text)
     return text

@@ -6,6 +6,7 @@ https://docs.getpelican.com/en/latest/content.html#file-metadata (`status`),
 https://docusaurus.io/docs/api/plugins/@docusaurus/plugin-content-blog (`draft`, `unlisted`),
 https://www.11ty.dev/docs/collections/ (`eleventyExcludeFromCollections`),
 https://help.obsidian.md/publish/publish (`publish`),
+https://www.getzola.org/documentation/content/page/ (`render`),
 https://zenn.dev/zenn/articles/zenn-cli-guide (`published`),
 https://github.com/increments/qiita-cli (`private`, `ignorePublish`).
 """
@@ -172,7 +173,7 @@ def _list_reasons(fields: Mapping[Any, Any]) -> list[str]:
             reasons.append(
                 "private" if value not in (None, "", False) and flag is not False else ""
             )
-        elif key == "permalink" and value is False:  # 11ty generates no page
+        elif key in {"permalink", "render"} and value is False:  # 11ty and Zola generate no page
             reasons.append("not_published")
         elif key in {"build", "_build"} and isinstance(value, dict):
             build = cast("dict[str, Any]", value)

@@ -57,6 +57,14 @@ def test_the_first_field_with_a_valid_date_is_used() -> None:
         ("2019.12.28 a walk.md", "2019-12-28", "A walk"),
         ("2019_12_28_slug.md", "2019-12-28", "Slug"),
         ("a walk 2019-12-28.md", "2019-12-28", "A walk"),
+        ("2019/7/9/slug.rst", "2019-07-09", "Slug"),
+        ("2019/7/9/slug/index.md", "2019-07-09", "Slug"),
+        ("2019/7/29.md", "2019-07-29", "29"),
+        ("2019/12/5-things.md", "", "5 things"),
+        ("2013-08-13-Two-words.md", "2013-08-13", "Two words"),
+        ("20130813T1030-Two-words.md", "2013-08-13", "Two words"),
+        ("2013-08-13T10-30-00 Two words.md", "2013-08-13", "Two words"),
+        ("2013-08-13-T-shirts.md", "2013-08-13", "T shirts"),
         ("2019/12/slug.md", "", "Slug"),
         ("2019/slug.md", "", "Slug"),
         ("2019/13-28-slug.md", "", "13 28 slug"),
@@ -66,6 +74,56 @@ def test_the_first_field_with_a_valid_date_is_used() -> None:
 )
 def test_a_path_dates_a_post(path: str, day: str, title: str) -> None:
     assert split_date_and_title(path) == (day, title)
+
+
+PAGE = "<html><body><h1>A</h1>{}<p>Along the river.</p></body></html>"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "day"),
+    [
+        # The address names the day where nothing else does.
+        ("a.md", '+++\npath = "2021/04/14/a"\n+++\nText', "2021-04-14"),
+        ("a.md", "---\npermalink: https://a.example/2021/4/14/a/?b\n---\nText", "2021-04-14"),
+        ("2020-01-02-a.md", "---\nurl: /2021/04/14/a/\n---\nText", "2020-01-02"),
+        ("a.md", "---\npath: src/pages/a\nslug: 5-things\n---\nText", ""),
+        # What the page states goes before the name of its file.
+        ("2020-01-02-a.html", PAGE.format("<time datetime='2019-05-06'>May</time>"), "2019-05-06"),
+        ("2020-01-02-a.html", PAGE.format("<p>On <time>May 6, 2019</time></p>"), "2019-05-06"),
+        (
+            "2020-01-02-a.html",
+            PAGE.format("<time>2018-01-01</time><time class='dt-published'>2019-05-06</time>"),
+            "2019-05-06",
+        ),
+        (
+            "2020-01-02-a.html",
+            PAGE.format(
+                '<script type="application/ld+json">{"datePublished":"2019-05-06"}</script>'
+            ),
+            "2019-05-06",
+        ),
+        ("2020-01-02-a.html", PAGE.format("<i>2019-05-06</i>"), "2020-01-02"),
+        (
+            "2020-01-02-a.html",
+            PAGE.format("<time>2018-01-01</time> and <time>2019-05-06</time>"),
+            "2020-01-02",
+        ),
+        (
+            "2020-01-02-a.html",
+            PAGE.format("<p>We met on <time>2019-05-06</time> and went along it at noon.</p>"),
+            "2020-01-02",
+        ),
+        ("2020-01-02-a.md", "# A\n\n*Posted on May 6, 2019*\n\nText", "2019-05-06"),
+        ("2020-01-02-a.md", "6. Mai 2019\n\n# A\n\nText", "2019-05-06"),
+        ("2020-01-02-a.md", "# A\n\nIt was May 6, 2019.\n\nText", "2020-01-02"),
+        ("2020-01-02-a.md", "# 2019-05-06\n\nText", "2020-01-02"),
+    ],
+)
+def test_the_stated_day_goes_before_the_files_name_and_that_before_the_address(
+    name: str, text: str, day: str
+) -> None:
+    post = read_post(text.encode(), source_id=name)
+    assert (f"{post.local_time:%F}" if post.local_time else "") == day
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,32 @@ def test_a_post_whose_words_its_conversion_loses_is_put_aside() -> None:
 
 
 @with_pandoc
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Ada Lovelace\n2020-03-05\n:jbake-status: published",
+        "Ada Lovelace <a@a.example>\nMarch 5, 2020\n:tags: a, b",
+        "Ada Lovelace\nv1.2, 2020-03-05: the second draft\n:tags: a, b",
+        "// a comment\nAda Lovelace\n2020-03-05\n:jbake-tags: a, b\n:idprefix:",
+        ":author: Ada Lovelace\n:revdate: 2020-03-05",
+        ":jbake-author: Ada Lovelace\n:jbake-date: 2020-03-05",
+    ],
+)
+def test_the_header_of_an_asciidoc_page_is_no_text(head: str) -> None:
+    post = read(f"= On walking\n{head}\n\n{WORDS}\n", "a.adoc")
+    assert (post.title, post.author, post.text) == ("On walking", "Ada Lovelace", f"{WORDS}\n")
+    assert (f"{post.local_time:%F}", post.kind) == ("2020-03-05", "post")
+    hidden = read(f"= On walking\n{head}\n:jbake-status: draft\n\n{WORDS}\n", "a.adoc")
+    assert (hidden.kind, hidden.text) == ("draft", post.text)
+
+
+@with_pandoc
+def test_a_paragraph_below_the_title_of_an_asciidoc_page_is_text() -> None:
+    post = read(f"= On walking\n{WORDS} And more,\nof the same kind\n\n{WORDS}\n", "a.adoc")
+    assert (post.author, post.text) == ("", f"{WORDS} And more, of the same kind\n\n{WORDS}\n")
+
+
+@with_pandoc
 def test_every_author_of_an_asciidoc_page_is_named() -> None:
     names = "Ada Lovelace <ada@a.example>; Mary Somerville"
     post = read(ADOC.replace("Ada Lovelace", names), "a.adoc")
@@ -181,6 +207,23 @@ def test_a_word_processor_document_is_read(suffix: str, tmp_path: Path) -> None:
     assert f"{post.created_at:%F}" == "2020-03-05"
     assert [post.source_id for post in scan_source(tmp_path).posts] == [path.name]
     assert take_inventory([path]).layouts == ["file"]
+
+
+@with_pandoc
+@pytest.mark.parametrize(
+    ("name", "lines", "day"),
+    [
+        ("a.docx", [], "2020-03-05"),
+        ("2019-01-02 a.docx", [], "2019-01-02"),
+        ("2019-01-02 a.odt", [], "2019-01-02"),
+        ("2019-01-02 a.odt", ["Title: A", "Date: 2018-03-04", ""], "2018-03-04"),
+    ],
+)
+def test_the_creation_of_a_document_dates_it_if_nothing_else_does(
+    name: str, lines: list[str], day: str
+) -> None:
+    body = build_document(name.rpartition(".")[2], [*lines, WORDS], {"title": "A"})
+    assert f"{read(body, name).local_time:%F}" == day
 
 
 @with_pandoc
@@ -248,6 +291,21 @@ def test_a_notebook_has_front_matter_and_hidden_cells() -> None:
     document = json.loads(build_notebook(("markdown", WORDS), ("markdown", "Not for you.")))
     document["cells"][1]["metadata"] = {"tags": ["remove_cell"]}
     assert read(json.dumps(document), "a.ipynb").text == f"{WORDS}\n"
+
+
+@pytest.mark.parametrize("summary", ["", "> A summary.\n", "> A summary.\n\n"])
+def test_the_head_of_fastpages_is_read(summary: str) -> None:
+    fields = "- toc: true\n- author: Ada Lovelace\n- categories: [a, b]\n"
+    head = f'# "On walking: a day"\n{summary}{fields}'
+    post = read(build_notebook(("markdown", head), ("markdown", WORDS)), "2020-03-05-a.ipynb")
+    assert (post.title, post.author) == ("On walking: a day", "Ada Lovelace")
+    assert post.tags == ["a", "b"]
+    assert post.text.removeprefix("> A summary.").strip() == WORDS
+    hidden = build_notebook(("markdown", f"{head}- hide: true\n\nMore."), ("markdown", WORDS))
+    with pytest.raises(UnreadablePostError, match="unlisted"):
+        read(hidden, "2020-03-05-a.ipynb")
+    plain = build_notebook(("markdown", f"# On walking\n\n- the first: a tree\n- {WORDS}"))
+    assert "- the first: a tree" in read(plain, "a.ipynb").text
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no JSON", '{"cells": 1}', '{"cells": [1]}'])

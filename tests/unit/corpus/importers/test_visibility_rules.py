@@ -31,6 +31,7 @@ HIDDEN_POSTS = {
     "private folder": ("Private/a.md", "", "private"),
     "damaged fence": ("a.md", "--\ntitle: A\nisDraft: true\n---\n", "draft"),
     "words in one key": ("a.md", "---\nisPrivatePost: true\n---\n", "private"),
+    "render of Zola": ("a.md", "+++\ntitle = 'A'\nrender = false\n+++\n", "not_published"),
     "a key set to no": ("a.md", "---\npost_published: false\n---\n", "draft"),
 }  # fmt: skip
 PUBLIC_FRONT_MATTER = {
@@ -136,6 +137,7 @@ def test_hiding_lines_are_parsed(line: str, field: tuple[str, str] | None) -> No
         ({"password": "hunter2"}, "private"),
         ({"eleventyExcludeFromCollections": True}, "unlisted"),
         ({"permalink": False}, "not_published"),
+        ({"render": False}, "not_published"),
         ({"_build": {"render": False}}, "not_published"),
         ({"build": {"list": False}}, "unlisted"),
         ({"draft": 2}, ""),
@@ -164,6 +166,7 @@ def test_hiding_lines_are_parsed(line: str, field: tuple[str, str] | None) -> No
         ({"status": " " * 195 + "draft"}, "draft"),
         ({"status": " " * 196 + "draft"}, ""),  # only the first 200 characters are read
         ({"permalink": True}, ""),
+        ({"render": True, "render_with_liquid": False}, ""),
         ({"build": "never"}, ""),
         ({"build": {"render": True, "list": True}}, ""),
         ({"build": {"render": "never", "list": "never"}}, "not_published"),
