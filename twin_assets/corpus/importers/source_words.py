@@ -42,10 +42,11 @@ _TEMPLATE_TAG = re.compile(r"\{%[^%]{0,500}%\}|\{\{[^{}]{0,500}\}\}")
 _NOTE = re.compile(r"\s*(?:\[\d{1,3}\]|[↩↑^†‡*]\s)")
 
 _BLOCKS = frozenset(
-    {"address", "article", "aside", "blockquote", "body", "br", "center", "dd", "details", "div"}
-    | {"dl", "dt", "fieldset", "figure", "footer", "h1", "h2", "h3", "h4", "h5", "h6", "header"}
-    | {"hr", "li", "main", "nav", "ol", "p", "section", "summary", "table", "tbody", "td", "th"}
-    | {"thead", "tr", "ul"}
+    {"address", "article", "aside", "blockquote", "body", "br", "caption", "center", "dd"}
+    | {"details", "dialog", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer"}
+    | {"form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "legend", "li"}
+    | {"main", "menu", "nav", "ol", "optgroup", "option", "p", "pre", "section", "summary"}
+    | {"table", "tbody", "td", "tfoot", "th", "thead", "title", "tr", "ul"}
 )
 _SKIPPED = frozenset(
     {"aside", "audio", "button", "canvas", "code", "figcaption", "footer", "form", "head", "iframe"}
@@ -125,6 +126,7 @@ def read_html_words(
     tree = parse_html(_TEMPLATE_TAG.sub(" ", source))
     if tree is None:
         return SourceWords()
+    _separate_blocks(tree)
     root = _find_root(tree)
     everything = _count_all_words(str(tree.text_content()))
     limit = _MAX_SKIPPED_SHARE * count_words([str(root.text_content())]).total()
@@ -199,6 +201,15 @@ def _read_plain_words(
     )
     prose_words = count_words(map(_remove_formulas, text.split("\n\n")))
     return SourceWords(prose_words, _count_all_words(source))
+
+
+def _separate_blocks(tree: Any) -> None:
+    """Add a space at both ends of each block, as its source may have none between two blocks."""
+    for element in tree.iter(*_BLOCKS):
+        element.text = f" {element.text or ''}"
+        element.tail = f" {element.tail or ''}"
+        if len(element):
+            element[-1].tail = f"{element[-1].tail or ''} "
 
 
 def _find_root(tree: Any) -> Any:
