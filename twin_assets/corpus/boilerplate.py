@@ -1,13 +1,16 @@
 """Remove lines that are not part of a post: a platform's buttons and an author's repeated lines.
 
-Scope: finding and removing these lines. Out of scope: HTML outside the main text
-(`html_cleaning`), reading all posts (`cleaning_verdicts`).
+Scope: finding and removing these lines, and finding pages that only list posts. Out of scope: HTML
+outside the main text (`html_cleaning`), reading all posts (`cleaning_verdicts`).
 
 A repeated line occurs in at least five posts and in at least 0.5 % of the author's posts. Copies of
 one post repeat all of its lines, so a post counts only if at least a quarter of its words are in
 lines of its own. Repeated lines are removed from the beginning and the end of a post, where
 boilerplate occurs. A repeated line of eight words or more is removed anywhere. Code, tables and
 headings are never removed.
+
+A site's pages of tags, months and categories show the first paragraphs of its posts, which would
+make them repeated lines of the posts; such pages are found by their lines and put aside before.
 """
 # pyright: strict
 
@@ -16,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 
 import polars as pl
@@ -36,6 +40,11 @@ LEADING_LINES, TRAILING_LINES = 2, 3
 one counts instead."""
 MAX_LINES = 200
 """Maximum number of a post's lines compared with other posts, half from each end."""
+MIN_LISTED_SHARE = 2 / 3
+"""A page is a list of posts if this share of its words is in the long lines of at least
+`MIN_LISTED_POSTS` other posts, each of which has other lines of the page than the rest."""
+MIN_LISTED_POSTS = 3
+_MAX_HOLDERS = 50  # a line in more posts is a notice; of such lines, no comparison is needed
 
 _LINE_MARKUP = re.compile(r"^[\s>*_~#+-]+|[\s*_~#]+$")
 _HEADING = re.compile(r" {0,3}#{1,6} ")
@@ -126,6 +135,71 @@ def find_repeated_lines(lines: pl.Series) -> pl.Series:
         .unique()
         .sort()
     )
+
+
+def find_lists_of_posts(posts: pl.DataFrame) -> set[str]:
+    """Return the `document_id` of each page that only lists other posts, by their paragraphs.
+
+    A post's paragraphs are in several lists too, but each of these has most of what it shares with
+    the post, or none of it. A list shares other paragraphs with each of its posts. Lists are put
+    aside from the longest on, and what is put aside counts no longer as a place of its text.
+
+    Args:
+        posts: `document_id` and `lines`, the `hash_lines` of each post.
+    """
+    words = pl.col("line") % (_MAX_WORDS + 1)
+    holders = pl.len().over("line")
+    lines = (
+        posts.select("document_id", line="lines")
+        .explode("line", empty_as_null=True)
+        .drop_nulls()
+        .unique()
+        .with_columns(words=words, is_shared=holders.is_between(2, _MAX_HOLDERS))
+        .with_columns(is_shared=pl.col("is_shared") & (words >= LONG_LINE_WORDS))
+    )
+    shared_words = words.filter(pl.col("is_shared")).sum()
+    candidates = (
+        lines.group_by("document_id")
+        .agg(total=words.sum(), shared=shared_words, count=pl.col("is_shared").sum())
+        .filter(
+            pl.col("shared") >= MIN_LISTED_SHARE * pl.col("total"),
+            pl.col("count") >= MIN_LISTED_POSTS,
+        )
+        .sort("total", "document_id", descending=True)
+    )
+    if candidates.is_empty():
+        return set()
+    shared = lines.filter("is_shared").select("document_id", "line")
+    holders_by_line: dict[int, list[str]] = defaultdict(list)
+    lines_by_holder: dict[str, list[int]] = defaultdict(list)
+    for holder, line in shared.sort("document_id", "line").iter_rows():
+        holders_by_line[line].append(holder)
+        lines_by_holder[holder].append(line)
+    lists: set[str] = set()
+    for id_, total in candidates.select("document_id", "total").iter_rows():
+        parts: dict[str, set[int]] = defaultdict(set)
+        for line in lines_by_holder[id_]:
+            for holder in holders_by_line[line]:
+                if holder != id_ and holder not in lists:
+                    parts[holder].add(line)
+        sizes = sorted(
+            (size, name)
+            for name, part in parts.items()
+            if 2 * (size := sum(line & _MAX_WORDS for line in part)) < total
+        )
+        # The smallest parts may be one paragraph of a post, the largest those of another list.
+        for order in (sizes, sizes[::-1]):
+            covered: set[int] = set()
+            count = 0
+            for _, name in order:
+                if covered.isdisjoint(parts[name]):
+                    covered |= parts[name]
+                    count += 1
+            covered_words = sum(line & _MAX_WORDS for line in covered)
+            if count >= MIN_LISTED_POSTS and covered_words >= MIN_LISTED_SHARE * total:
+                lists.add(id_)
+                break
+    return lists
 
 
 def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:

@@ -156,6 +156,7 @@ def test_what_is_found_is_kept_or_explained(case: str, posts: Path, home: Settin
 def test_every_reason_to_drop_a_file_has_advice() -> None:
     """The reasons are collected from the source of the modules that give them."""
     reasons = {"duplicate", "near_duplicate", "foreign_byline", "too_short", "no_text", "draft"}
+    reasons |= {"list_of_posts", "only_boilerplate"}
     reasons |= {f"breaks_{claim}" for claim in CLAIMS}
     for module in ("posts", "post_head", "conversations", "visibility_rules"):
         source = Path(raw_posts_import.__file__).parent / "importers" / f"{module}.py"
