@@ -7,7 +7,8 @@ A repeated line occurs in at least five posts and in at least 0.5 % of the autho
 one post repeat all of its lines, so a post counts only if at least a quarter of its words are in
 lines of its own. Repeated lines are removed from the beginning and the end of a post, where
 boilerplate occurs. A repeated line of eight words or more is removed anywhere. Code, tables and
-headings are never removed.
+headings are never removed. A repeated paragraph of forty words or more is the author's prose, such
+as the introduction of a series: it stays in the oldest post that has it.
 
 A site's pages of tags, months and categories show the first paragraphs of its posts, which would
 make them repeated lines of the posts; such pages are found by their lines and put aside before.
@@ -19,8 +20,9 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import polars as pl
 
@@ -33,6 +35,8 @@ SHORT_LINE_WORDS = 4
 """A shorter line ("Enjoy!") may be the author's style, so it must occur in 2 % of the posts."""
 SHORT_LINE_SHARE = 0.02
 LONG_LINE_WORDS = 8
+PROSE_WORDS = 40
+"""A longer line is a paragraph of prose; notices have one or two sentences."""
 MIN_OWN_SHARE = 0.25
 """A post with a smaller share of words in its own lines is a copy (similarity of about 0.65)."""
 LEADING_LINES, TRAILING_LINES = 2, 3
@@ -202,6 +206,11 @@ def find_lists_of_posts(posts: pl.DataFrame) -> set[str]:
     return lists
 
 
+def select_prose(lines: Collection[int]) -> set[int]:
+    """Return the hashes of those lines that are long paragraphs."""
+    return {line for line in lines if line & _MAX_WORDS >= PROSE_WORDS}
+
+
 def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
     """Return Markdown without the repeated lines that are boilerplate by position or length.
 
@@ -224,6 +233,25 @@ def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
             removed_indexes.update(index for index, _ in repeated_pairs)
             remaining_lines = [pair for pair in remaining_lines if pair not in repeated_pairs]
     return _remove_lines(text, removed_indexes) if removed_indexes else text
+
+
+def count_removed_lines(documents: pl.DataFrame) -> dict[str, Any]:
+    """Return how much of the posts was removed as repeated lines.
+
+    Args:
+        documents: `body` and `text` of the kept documents that are shorter than their body.
+
+    Returns:
+        `documents`, `words`, and `lines`: the number of documents by removed line, most frequent
+        first.
+    """
+    counts: Counter[str] = Counter()
+    for body, text in documents.select("body", "text").iter_rows():
+        removed = Counter(str(body).split("\n")) - Counter(str(text).split("\n"))
+        counts.update(line.strip() for line in removed.elements())
+    del counts[""]
+    words = sum(count * len(split_words(line)) for line, count in counts.items())
+    return {"documents": documents.height, "words": words, "lines": dict(counts.most_common())}
 
 
 # The lowest ten bits of a line's hash contain its word count, so counting needs no text.

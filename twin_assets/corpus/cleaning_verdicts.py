@@ -19,6 +19,7 @@ from twin_assets.corpus.boilerplate import (
     find_lists_of_posts,
     find_repeated_lines,
     remove_repeated_lines,
+    select_prose,
 )
 from twin_assets.corpus.bylines import (
     find_foreign_bylines,
@@ -212,12 +213,16 @@ def decide_verdicts(
     # Of posts with the same body, only the oldest is compared; the others get its verdict.
     oldest_ids: dict[str, str] = {}
     texts: dict[str, str] = {}
+    kept_paragraphs: set[int] = set()
     ranks: dict[str, tuple[datetime, int, str]] = {}
     for id_, source_id, published_at, content_hash, lines, body, words in remaining.select(
         columns
     ).iter_rows():
         if oldest_ids.setdefault(content_hash, id_) == id_:
             repeated = repeated_lines.intersection(lines)
+            first_paragraphs = select_prose(repeated) - kept_paragraphs
+            kept_paragraphs |= first_paragraphs
+            repeated -= first_paragraphs
             texts[id_] = remove_repeated_lines(body, repeated) if repeated else body
             # The original is kept, with its day and its address; of equally old ones, the longest.
             word_count = count_words(texts[id_]) if repeated else words

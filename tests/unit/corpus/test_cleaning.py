@@ -135,6 +135,27 @@ def test_a_list_of_posts_takes_no_paragraph_from_them() -> None:
     assert [rows[f"{n}.md"]["text"] for n in range(6)] == posts
 
 
+def test_a_repeated_paragraph_of_prose_stays_in_the_oldest_post() -> None:
+    introduction = " ".join(
+        f"This series tells part {n} of the clock's long story." for n in "abcdef"
+    )
+    posts = [
+        f"{introduction}\n\n"
+        + " ".join(f"Wheel {n} of {word} has {n} teeth." for word in "abcdefghij")
+        for n in range(6)
+    ]
+    frame = clean_all_posts(
+        build_raw_rows(
+            *(
+                {"text": text, "created_at": datetime(2010 - n, 1, 1, tzinfo=UTC)}
+                for n, text in enumerate(posts)
+            )
+        )
+    )
+    texts = dict(frame.select("source_id", "text").iter_rows())
+    assert [introduction in texts[f"{n}.md"] for n in range(6)] == [False] * 5 + [True]
+
+
 def test_a_draft_replaces_no_post() -> None:
     assert list_reasons(
         build_raw_rows({"kind": "draft"}, {}, {"deleted": True, "text": "", "kind": "tombstone"})
