@@ -50,6 +50,8 @@ _MEDIA = ("img", "picture", "video", "audio", "svg", "iframe", "canvas", "object
 _MAX_CAPTION_WORDS = 60
 _MIN_TEXT_WORDS = 5
 _MIN_PARAGRAPH_WORDS = 15
+_CONTAINERS = frozenset({"div", "section", "center", "form"})
+_MIN_CONTAINED_SHARE = 0.8
 _PLACEHOLDER = re.compile(r"twinelement(\d{1,9})end")
 
 # trafilatura's element names: https://trafilatura.readthedocs.io/en/latest/usage-python.html
@@ -100,7 +102,8 @@ def _extract_main_text(source: str, *, fast: bool) -> tuple[str, int]:
         tree, *DROPPED_TAGS, etree.Comment, etree.ProcessingInstruction, with_tail=False
     )
     etree.strip_tags(tree, *_UNWRAPPED_TAGS)
-    word_count = sum(_count_words(element.text_content()) for element in tree.iter("p", "li"))
+    word_count = _count_paragraph_words(tree)
+    _mark_main_part(tree, word_count)
     extraction: Any = trafilatura.bare_extraction(
         tree,
         output_format="markdown",
@@ -121,6 +124,43 @@ def _extract_main_text(source: str, *, fast: bool) -> tuple[str, int]:
 
 def _count_words(text: Any) -> int:
     return len(_WORD.findall(str(text)))
+
+
+def _count_paragraph_words(element: Any) -> int:
+    return sum(_count_words(part.text_content()) for part in element.iter("p", "li"))
+
+
+def _mark_main_part(tree: Any, word_count: int) -> None:
+    """Put the page's text into an `<article>` if the extractor would look for it elsewhere.
+
+    Where none of its names is on a page (`class="post"`, `id="content"` …), or only on a small part
+    of it, such as a listing of Asciidoctor (`class="content"`), the extractor collects paragraphs
+    from the whole page, without headings and not in their order.
+    """
+    if next(tree.iter("article", "main"), None) is not None:
+        return
+    etree: Any = import_module("lxml.etree")
+    xpaths: Any = import_module("trafilatura.xpaths")
+    named_parts = (part for find in xpaths.BODY_XPATH for part in find(tree)[:1])
+    named_part = next(named_parts, None)
+    if named_part is not None and (
+        _count_paragraph_words(named_part) >= _MIN_WORD_SHARE * word_count
+    ):
+        return
+    container, container_count = tree.find("body"), word_count
+    if container is None:
+        return
+    while counts := {
+        part: _count_paragraph_words(part) for part in container if part.tag in _CONTAINERS
+    }:
+        largest = max(counts, key=counts.__getitem__)
+        if counts[largest] < max(1, _MIN_CONTAINED_SHARE * container_count):
+            break
+        container, container_count = largest, counts[largest]
+    article = etree.Element("article")
+    article.text, container.text = container.text, None
+    article.extend(list(container))
+    container.append(article)
 
 
 def _count_running_words(tree: Any) -> int:

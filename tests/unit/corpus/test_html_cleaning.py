@@ -146,6 +146,36 @@ def test_running_text_is_kept_in_what_the_extractor_drops(end: str, kept: str, l
     assert not lost or lost not in cleaned
 
 
+LISTING = "<div class='listingblock'><div class='content'><pre>tick({0})</pre></div></div>"
+SECTION = (
+    "<div class='sect1'><h2>Part {0}</h2><div class='sectionbody'><div class='paragraph'>"
+    f"<p>{WORDS} {{0}}.</p></div>{LISTING}<div class='paragraph'><p>It ends here {{0}}.</p></div>"
+    "</div></div>"
+)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<body class='article'><div id='header'><h1>T</h1></div><div id='content'>{}</div></body>",
+        "<body><div class='wrap'><div id='inner'>{}</div></div><div>A footer of the site</div>",
+        "<body>{}<div id='footer'><p>Last updated in May</p></div></body>",
+    ],
+)
+def test_a_page_without_an_article_keeps_its_headings_and_the_place_of_its_code(page: str) -> None:
+    cleaned = clean_html(f"<html>{page.format(''.join(map(SECTION.format, 'abc')))}", title="T")
+    assert cleaned.split("\n\n") == [
+        block
+        for part in "abc"
+        for block in (
+            f"## Part {part}",
+            f"{WORDS} {part}.",
+            f"```\ntick({part})\n```",
+            f"It ends here {part}.",
+        )
+    ]
+
+
 def test_formulas_are_kept_and_footnote_marks_removed() -> None:
     body = "".join(
         f"<p>Ten to the sixth, 10<sup>6</sup>, is<sup><a href='#fn1'>1</a></sup> what {pronoun} "
