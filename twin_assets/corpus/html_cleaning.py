@@ -47,7 +47,7 @@ _NO_RUNNING_TEXT = frozenset(
 # The extractor drops a part of a table outside of one, but not in a paragraph.
 _PARAGRAPH_ENDS = BLOCK_TAGS - {"td", "th", "caption", "thead", "tbody", "tfoot"} | {"br"}
 _MEDIA = ("img", "picture", "video", "audio", "svg", "iframe", "canvas", "object", "embed")
-_MAX_CAPTION_WORDS = 60
+_MAX_CAPTION_WORDS = 60  # in a figure whose caption is not marked as one
 _MIN_TEXT_WORDS = 5
 _MIN_PARAGRAPH_WORDS = 15
 _CONTAINERS = frozenset({"div", "section", "center", "form"})
@@ -182,11 +182,14 @@ def _keep_running_text(tree: Any) -> None:
     """Rename elements that the extractor drops with all their text, where they hold running text.
 
     Authors leave a `<figure>` open, and the rest of the post is in it; others put their listings
-    and paragraphs there. A quotation, an embedded page and a caption stay where they are.
+    and paragraphs there. A caption as long as a paragraph is prose, and keeps its figure. A
+    quotation, an embedded page and a shorter caption stay where they are.
     """
     elements = list(tree.iter(*_DROPPED_BY_EXTRACTOR))
     page_word_count = _count_running_words(tree) if elements else 0
     kept = {element for element in elements if _holds_running_text(element, page_word_count)}
+    captions = [element for element in kept if element.tag == "figcaption"]
+    kept.update(figure for caption in captions for figure in caption.iterancestors("figure"))
     for element in elements:
         if element in kept:
             element.tag = "div"
@@ -201,7 +204,7 @@ def _holds_running_text(element: Any, page_word_count: int) -> bool:
     `<figcaption>` has its caption in other elements.
     """
     if element.tag == "figcaption":
-        return _count_words(element.text_content()) > _MAX_CAPTION_WORDS
+        return _count_words(element.text_content()) >= _MIN_PARAGRAPH_WORDS
     word_count = _count_running_words(element)
     if element.tag != "figure":
         return word_count * 3 > page_word_count

@@ -130,6 +130,11 @@ WORDS = "These are words of a paragraph that its reader must not lose"
         ("<figure><pre><code>tick()</code></pre></figure>", "tick()", ""),
         (f"<div class='prompt'>\n{WORDS} of the {WORDS}.\n</div>", f"{WORDS}.", ""),
         (f"{OPEN_FIGURE}<p>A photo of the clock that I mended</p></figure>", "", "A photo"),
+        (
+            f"{OPEN_FIGURE}<figcaption>{WORDS}. It says <em>so</em> itself.</figcaption></figure>",
+            f"{WORDS}. It says *so* itself.",
+            "",
+        ),
         (f"<figure><blockquote>{WORDS} of hers.</blockquote></figure>", "", "hers"),
         (f"<aside><p>Related: {WORDS}.</p></aside>", "", "Related"),
         (f"<div class='comment'>Bob: {WORDS} of the {WORDS}.</div>", "", "Bob"),
