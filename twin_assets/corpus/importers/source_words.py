@@ -38,6 +38,7 @@ _LINK_TARGET = re.compile(
     r"\](?:\([^()\s]{0,2000}(?:\([^()\s]{0,500}\)[^()\s]{0,500})?\)|:[ \t]*\S+)"
 )
 _EMPHASIS_OR_ESCAPE = re.compile(r"\*{1,3}|~~|\\(?=[^\w\s])")
+_HTML_TAG = re.compile(r"(?<!\\)</?[a-z][\w-]{0,60}(?:\s[^<>]{0,500})?/?>", re.IGNORECASE)
 _TEMPLATE_TAG = re.compile(r"\{%[^%]{0,500}%\}|\{\{[^{}]{0,500}\}\}")
 _NOTE = re.compile(r"\s*(?:\[\d{1,3}\]|[↩↑^†‡*]\s)")
 
@@ -72,7 +73,7 @@ _ORG_LINE = re.compile(
 )
 _ORG_INLINE = re.compile(
     r"\[\[[^\[\]]{0,2000}\]\[(?P<words>[^\[\]]{0,2000})\]\]|\[\[[^\[\]]{0,2000}\]\]"
-    r"|\[fn:[^\[\]]{0,2000}\]|@@[^@]{0,2000}@@|\{\{\{[^{}]{0,500}\}\}\}"
+    r"|\[(?:fn|cite(?:/[\w/-]{1,60})?):[^\[\]]{0,2000}\]|@@[^@]{0,2000}@@|\{\{\{[^{}]{0,500}\}\}\}"
     r"|(?<!\w)(?P<code>[=~])(?=\S)[^\n]{1,300}?(?<=\S)(?P=code)(?!\w)"
     r"|[<\[]\d{4}-\d\d-\d\d[^<>\[\]]{0,40}[>\]]"
 )
@@ -271,9 +272,9 @@ def _is_skipped(element: Any, limit: float) -> bool:
 
 
 def count_markdown_words(markdown: str) -> Counter[str]:
-    """Count the words of a document outside its code."""
+    """Count the words of a document outside its code and the tags of raw HTML."""
     prose = "\n".join(line for _, line in iter_prose_lines(markdown))
-    prose = _LINK_TARGET.sub("] ", _INLINE_CODE.sub(" ", prose))
+    prose = _HTML_TAG.sub(" ", _LINK_TARGET.sub("] ", _INLINE_CODE.sub(" ", prose)))
     paragraphs = map(_remove_formulas, prose.split("\n\n"))
     return count_words(_EMPHASIS_OR_ESCAPE.sub("", paragraph) for paragraph in paragraphs)
 
