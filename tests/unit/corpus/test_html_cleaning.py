@@ -52,6 +52,7 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         ("<pre> \n </pre>", ""),
         # template tags are removed except in code
         ("<p>a {% b %}[^1]c <code>{% d %}</code></p>", "a c `{% d %}`"),
+        ('<p>a {{image "b.png"}} {{ c.d }}{{e}}</p>', "a {{e}}"),
         ("a {{<b c='d'>}} e{% f g=\"<p>h</p>\" %}", "a e"),
         # numbers, notes, formulas
         ("<p>a<sup>2</sup> b<sub>n</sub> c<sup>th</sup></p>", "a² bn cth"),
@@ -225,7 +226,20 @@ def test_deeply_nested_pages_are_read_or_empty(depth: int, is_read: bool) -> Non
     "mark",
     [
         *("[", "![", "*a", "[^", "{%", "{{<", "<", "<p>", "`", "~", "- a\n", "$a", "\\("),
-        *("\\begin{a}", "[^a]: ", "$$\n", "<pre\n\n", "<div>\n<pre>\n\n", "<a b\n\n", "<b>"),
+        *(
+            ":::a[",
+            ":a[",
+            ":::",
+            "{{a.b",
+            '{{a "',
+            "\\begin{a}",
+            "[^a]: ",
+            "$$\n",
+            "<pre\n\n",
+            "<div>\n<pre>\n\n",
+            "<a b\n\n",
+            "<b>",
+        ),
         *("> [!a]\n\n", "{:", "{", "{a", "<a b={", "<a b='"),
     ],
 )

@@ -110,6 +110,23 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         # template tags, indented and highlighted code
         ("a\n\n{{< x\n  y=1\n>}}\n\nb {% c `d` %} e", "a\n\nb e"),
         ("`{% a %}` {: .b}", "`{% a %}`"),
+        ('a {{image "b/c_d.png" "e"}} f {{ g.h }} {{ .I | j }}k', "a f k"),
+        (
+            "a `{{ b.c }}` {{d}} {{ e f }} $\\frac{{g.h}}{2}$",
+            "a `{{ b.c }}` {{d}} {{ e f }} $\\frac{{g.h}}{2}$",
+        ),
+        # directives
+        (":::info[A *title*]\nb\n\n- c\n:::\nd", "A *title*\n\nb\n\n- c\n\nd"),
+        ("a\n::: tip A title: b\nc\n:::::\n::: {.d #e}\nf\n:::", "a\n\nA title: b\n\nc\n\nf"),
+        (
+            "::video[A title]{v=1}\n\n::c{d}\n\n::std\n\n```\n:::e\n```",
+            "A title\n\n::std\n\n```\n:::e\n```",
+        ),
+        ("a :quote[b *c*]{#d .e} f :g[h [i](j)].", "a b *c* f h i."),
+        (
+            "10:30[a] Note:[b] :c[d](e) `:f[g]` x::y[z] :smile:[k]",
+            "10:30[a] Note:[b] :cd `:f[g]` x::y[z] :smile:[k]",
+        ),
         ("## a {#b}", "## a"),
         ("a\n\n    x = 1\n\n    y = 2\n", "a\n\n```\nx = 1\n\ny = 2\n```"),
         ("{% highlight c x %}\nint x[] = {1};\n{% endhighlight %}", "```c\nint x[] = {1};\n```"),
