@@ -24,7 +24,7 @@ from twin_assets.corpus.html_markdown import (
     remove_title,
     tree_to_markdown,
 )
-from twin_assets.corpus.importers.html_head import parse_html
+from twin_assets.corpus.importers.html_head import drop_hidden_elements, parse_html
 from twin_assets.corpus.template_tags import remove_html_template_tags
 
 _WHOLE_PAGE = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
@@ -95,6 +95,7 @@ def _extract_main_text(source: str, *, fast: bool) -> tuple[str, int]:
     tree = parse_html(source)
     if tree is None:
         return "", 0
+    drop_hidden_elements(tree, source)
     _keep_running_text(tree)
     _wrap_loose_text(tree)
     elements = _take_out_elements(tree)

@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from twin_assets.corpus.code_blocks import fence_code
+from twin_assets.corpus.importers.html_head import drop_hidden_elements
 from twin_assets.corpus.template_tags import remove_template_tags
 
 DROPPED_TAGS = frozenset(
@@ -94,7 +95,9 @@ def html_to_markdown(fragment: str) -> str:
     # lxml.html would be slower, because it looks up a Python class for each element.
     etree: Any = import_module("lxml.etree")
     page = f"<html><body>{fragment}</body></html>".encode("utf-8", "replace")
-    return tree_to_markdown(etree.fromstring(page, etree.HTMLParser(encoding="utf-8")))
+    tree = etree.fromstring(page, etree.HTMLParser(encoding="utf-8"))
+    drop_hidden_elements(tree, fragment)
+    return tree_to_markdown(tree)
 
 
 def tree_to_markdown(tree: Any) -> str:

@@ -54,6 +54,14 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         ("<p>a {% b %}[^1]c <code>{% d %}</code></p>", "a c `{% d %}`"),
         ('<p>a {{image "b.png"}} {{ c.d }}{{e}}</p>', "a {{e}}"),
         ("a {{<b c='d'>}} e{% f g=\"<p>h</p>\" %}", "a e"),
+        # what no reader sees is left out, but not all of a page that a script shows
+        (
+            "<p>abcdefg<span hidden>h</span>i<b style='color: red; DISPLAY:none'>j</b>k</p>",
+            "abcdefgik",
+        ),
+        ("<div style='display: none'><p>a</p></div><p hidden>b</p>", "a\n\nb"),
+        ("<p>abcdefg<i aria-hidden='true'>h</i><i hidden='until-found'>i</i></p>", "abcdefg*hi*"),
+        ("<p>abcdefg<i style='display:none'><math alttext='x_1'></math></i></p>", "abcdefg*$x_1$*"),
         # numbers, notes, formulas
         ("<p>a<sup>2</sup> b<sub>n</sub> c<sup>th</sup></p>", "a² bn cth"),
         ("<sup>2<p>a</p></sup><b><hr></b>b<td>c<ul><li>d</ul></td>", "2\n\na\n\nb\n\nc\n\n- d"),
@@ -137,6 +145,7 @@ WORDS = "These are words of a paragraph that its reader must not lose"
             "",
         ),
         (f"<figure><blockquote>{WORDS} of hers.</blockquote></figure>", "", "hers"),
+        (f"<p style='display:none'>Hidden {WORDS}.</p><p>It ends.</p>", "It ends", "Hidden"),
         (f"<aside><p>Related: {WORDS}.</p></aside>", "", "Related"),
         (f"<div class='comment'>Bob: {WORDS} of the {WORDS}.</div>", "", "Bob"),
     ],

@@ -79,6 +79,7 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         ('<div markdown="1">\n- a\n- b\n</div>', "- a\n- b"),
         ("<Note>\na\n</Note>\n\n<Note>\nb\n</Note>", "a\n\nb"),
         ("a <em>b</em> _c_ <del>d</del> H<sub>2</sub>O", "a *b* _c_ ~~d~~ H₂O"),
+        ("abcdefg <span hidden>h</span>\n\n<div hidden>\n\ni *j*\n\n</div>\n\nk", "abcdefg\n\nk"),
         # unclosed tags, and tags that a sentence mentions
         ("<blockquote>a\n\nb", "> a\n\nb"),
         ("<li>a\n\nb\n\n<form>\n\n*c*\n\n</form>", "- a\n\nb\n\n*c*"),

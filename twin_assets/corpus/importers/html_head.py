@@ -1,6 +1,6 @@
-"""Read an HTML post's title, `<meta>` elements, language and canonical address.
+"""Parse HTML, and read a post's title, `<meta>` elements, language and canonical address.
 
-Scope: these fields of a page.
+Scope: the tree without what no reader sees, and these fields of a page.
 Out of scope: the post's text (`html_cleaning`).
 
 The field names follow https://ogp.me/,
@@ -23,8 +23,9 @@ _FORBIDDEN_NUMBER = re.compile(
     "&#(?:0*(?:[0-9]|[12][0-9]|3[01]|6553[45])(?![0-9])"
     "|[xX]0*(?:1?[0-9a-fA-F]|[fF]{3}[efEF])(?![0-9a-fA-F]))"
 )
-
-
+# The value `until-found` is a browser's to show.
+_HIDDEN_STYLE = re.compile(r"(?:^|;)\s*display\s*:\s*none\b", re.IGNORECASE)
+_MAX_HIDDEN_SHARE = 1 / 3
 _START_PAGE = re.compile(r"(?:https?://[^/]+)?/?(?:\.{1,2}/)*(?:index\.html?)?", re.IGNORECASE)
 
 
@@ -123,3 +124,39 @@ def parse_html(content: str) -> Any:
         if isinstance(node.tag, str):
             node.text = _FORBIDDEN.sub("", node.text or "") or None
     return tree
+
+
+def drop_hidden_elements(tree: Any, source: str) -> None:
+    """Remove what the page hides with `hidden` or `display: none`, such as an e-mail's preheader.
+
+    Formulas and a large part of the text stay: scripts show what is hidden until the page is ready.
+
+    Args:
+        source: the tree's source, which is searched first, because few pages hide anything.
+    """
+    lower_case_source = source.lower()
+    if "hidden" not in lower_case_source and "display" not in lower_case_source:
+        return
+    total: int | None = None
+    for element in tree.xpath("//body//*[@hidden or @style]"):
+        is_hidden = str(element.get("hidden", "until-found")).lower() != "until-found"
+        if not is_hidden and not _HIDDEN_STYLE.search(str(element.get("style") or "")):
+            continue
+        if total is None:
+            total = _count_letters(tree)
+        parent, previous = element.getparent(), element.getprevious()
+        if (
+            parent is None
+            or next(element.iter("math"), None) is not None
+            or _count_letters(element) > _MAX_HIDDEN_SHARE * total
+        ):
+            continue
+        if previous is None:
+            parent.text = (parent.text or "") + (element.tail or "")
+        else:
+            previous.tail = (previous.tail or "") + (element.tail or "")
+        parent.remove(element)
+
+
+def _count_letters(element: Any) -> int:
+    return sum(len("".join(text.split())) for text in element.itertext())

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twin_assets.corpus.code_blocks import iter_prose_lines, replace_highlights
-from twin_assets.corpus.importers.html_head import parse_html
+from twin_assets.corpus.importers.html_head import drop_hidden_elements, parse_html
 
 MAX_CHANGED_SHARE = 0.02
 """The largest share of a post's words that its document may miss, or have gained."""
@@ -127,6 +127,7 @@ def read_html_words(
     tree = parse_html(_TEMPLATE_TAG.sub(" ", source))
     if tree is None:
         return SourceWords()
+    drop_hidden_elements(tree, source)
     _separate_blocks(tree)
     root = _find_root(tree)
     everything = _count_all_words(str(tree.text_content()))

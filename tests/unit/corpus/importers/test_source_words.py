@@ -36,6 +36,8 @@ SAME: list[tuple[str, str, str]] = [
      "\n".join([PROSE] * 5)),
     ("html", f"Begin<blockquote>{PROSE}</blockquote><p>the<b>re</b></p><h2>Ends</h2>and",
      f"Begin\n> {PROSE}\n\nthere\n\n## Ends\n\nand"),
+    ("html", f"<p>{PROSE}, {PROSE}, {PROSE}</p><p hidden>{PROSE} at home</p>",
+     f"{PROSE}, {PROSE}, {PROSE}"),
     ("html", f"<p>{PROSE} since 1999, ada@example.org</p>", f"{PROSE} since 1999, [email]"),
     ("org", f"* A headline\n:PROPERTIES:\n:ID: of the headline\n:END:\n{PROSE}", PROSE),
     ("org", f"#+TITLE: A title of it\n{PROSE} [[https://a.example/b][told]] ~code~",
