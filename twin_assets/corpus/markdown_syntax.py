@@ -54,7 +54,10 @@ _DIRECTIVE_LINE = re.compile(
     r"(?:\{[^{}\n]{0,500}\})?[ \t]*"
 )
 _DIRECTIVE_NAME = re.compile(r"(?<![\w:]):[A-Za-z][\w-]{0,40}\Z")
-_DIRECTIVE_ATTRIBUTES = re.compile(r"\{[^{}\n]{0,500}\}")
+_DIRECTIVE_WORDS = re.compile(
+    r"\[((?:[^\[\]\\]|\\.|\[[^\[\]]{0,500}\]){0,1000}+)\](?![(\[])(?:\{[^{}\n]{0,500}\})?",
+    re.DOTALL,
+)
 _HEADING_ID = re.compile(r"[ \t]*\{[#.][^{}\n]{0,200}\}$")
 _BLOCK_ID = re.compile(r"[ \t]\^[0-9a-f]{6}$")
 # Some site generators show the picture that a line names, with the next line as its caption.
@@ -91,6 +94,8 @@ def build_basic_parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    # Of the default, 20, a list takes two, and what comes after a deeper block is lost.
+    parser.options["maxNesting"] = 40
     # An escaped character stays a token of its own, as it may need its backslash again.
     parser.disable("text_join")
     parser.normalizeLink = lambda url: url  # no link's target is kept
@@ -265,15 +270,14 @@ def _inline_rule(state: StateInline, silent: bool) -> bool:
 
 def _open_directive(state: StateInline) -> bool:
     """Parse the words of `:name[words]{attributes}`, of which only they are kept."""
-    name, start, last = _DIRECTIVE_NAME.search(state.pending), state.pos, state.posMax
-    end = state.md.helpers.parseLinkLabel(state, start) if name else -1
-    if name is None or end < 0 or state.src.startswith(("(", "["), end + 1):
-        return False  # a link after a colon
-    state.pending = state.pending[: name.start()]
-    state.pos, state.posMax = start + 1, end
+    name, last = _DIRECTIVE_NAME.search(state.pending[-44:]), state.posMax
+    found = _DIRECTIVE_WORDS.match(state.src, state.pos, last) if name else None
+    if name is None or found is None:
+        return False
+    state.pending = state.pending[: -len(name[0])]
+    state.pos, state.posMax = found.span(1)
     state.md.inline.tokenize(state)
-    attributes = _DIRECTIVE_ATTRIBUTES.match(state.src, end + 1, last)
-    state.pos, state.posMax = attributes.end() if attributes else end + 1, last
+    state.pos, state.posMax = found.end(), last
     return True
 
 

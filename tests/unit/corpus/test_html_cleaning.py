@@ -222,11 +222,16 @@ def test_any_tags_are_cleaned(text: str, is_page: bool) -> None:
     assert isinstance(clean_html(f"<html><body>{text}" if is_page else text), str)
 
 
-@pytest.mark.parametrize(("depth", "is_read"), [(100, True), (3000, False)])
-def test_deeply_nested_pages_are_read_or_empty(depth: int, is_read: bool) -> None:
-    """libxml2 stops at 256 levels, so a deeper post has no text."""
-    deep = "<div>" * depth + "words enough to be a sentence of their own" + "</div>" * depth
-    assert ("words enough" in clean_html(deep)) is is_read
+@pytest.mark.parametrize("depth", [100, 300, 3000])
+@pytest.mark.parametrize("tag", ["div", "b", "ul><li", "blockquote><p"])
+def test_deeply_nested_posts_keep_their_words(depth: int, tag: str) -> None:
+    """libxml2 stops at 256 levels of elements, without what comes after them."""
+    name = tag.partition(">")[0]
+    deep = f"<{tag}>" * depth + "words enough to be a sentence" + f"</{name}>" * depth
+    post = f"{deep}<p>And this stands after them.</p>"
+    for text in (clean_html(post), clean_html(f"<html><body>{post}"), clean_markdown(post)):
+        assert "words enough to be a sentence" in text
+        assert "And this stands after them." in text
 
 
 @pytest.mark.long

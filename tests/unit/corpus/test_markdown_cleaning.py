@@ -62,6 +62,7 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         ("> quoted\n> words\n>\n> more", "> quoted words\n>\n> more"),
         ("|a|b|\n|-|-|\n|1|[2](x)|", "| a | b |\n| --- | --- |\n| 1 | 2 |"),
         ("|a|\n|-|\n|b|", "a\n\nb"),
+        (f"{'- ' * 18}a\n\nb", f"{'- ' * 18}a\n\nb"),
         ("before\n\n---\n\nafter", "before\n\nafter"),
         # CJK lines are joined without a space
         ("これは一つの\n文です。", "これは一つの文です。"),

@@ -26,6 +26,13 @@ _FORBIDDEN_NUMBER = re.compile(
 # The value `until-found` is a browser's to show.
 _HIDDEN_STYLE = re.compile(r"(?:^|;)\s*display\s*:\s*none\b", re.IGNORECASE)
 _MAX_HIDDEN_SHARE = 1 / 3
+_TAG = re.compile(r"<(/?)([A-Za-z][\w:-]{0,60})\b[^<>]{0,2000}>")
+# Elements that hold no other ones, or that the next one of the kind ends.
+_UNNESTED_TAGS = frozenset(
+    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
+    | {"p", "li", "dt", "dd", "tr", "td", "th", "option", "pre", "code", "script", "style"}
+)
+_MAX_NESTED_TAGS = 80  # with items, cells and paragraphs between them, at most 240 levels
 _START_PAGE = re.compile(r"(?:https?://[^/]+)?/?(?:\.{1,2}/)*(?:index\.html?)?", re.IGNORECASE)
 
 
@@ -114,6 +121,9 @@ def parse_html(content: str) -> Any:
     try:
         parser = lxml_html.HTMLParser(encoding="utf-8")
         tree = lxml_html.document_fromstring(content.encode("utf-8", "replace"), parser=parser)
+        if is_cut_short(parser):
+            flat = remove_deep_tags(content).encode("utf-8", "replace")
+            tree = lxml_html.document_fromstring(flat, parser=parser)
     except etree.ParserError:
         return None
     if not (_FORBIDDEN.search(content) or _FORBIDDEN_NUMBER.search(content)):
@@ -124,6 +134,26 @@ def parse_html(content: str) -> Any:
         if isinstance(node.tag, str):
             node.text = _FORBIDDEN.sub("", node.text or "") or None
     return tree
+
+
+def is_cut_short(parser: Any) -> bool:
+    """Return whether an lxml parser stopped at 256 levels of elements, without the rest."""
+    error = parser.error_log.last_error
+    return error is not None and error.type_name == "ERR_RESOURCE_LIMIT"
+
+
+def remove_deep_tags(source: str) -> str:
+    """Return HTML without the tags of deeply nested elements, but with their text."""
+    pieces: list[str] = []
+    position = depth = 0
+    for tag in _TAG.finditer(source):
+        if tag[2].lower() in _UNNESTED_TAGS:
+            continue
+        depth = max(0, depth - 1) if tag[1] else depth + 1
+        if depth + bool(tag[1]) > _MAX_NESTED_TAGS:
+            pieces += [source[position : tag.start()], " "]
+            position = tag.end()
+    return "".join([*pieces, source[position:]])
 
 
 def drop_hidden_elements(tree: Any, source: str) -> None:
