@@ -50,8 +50,7 @@ _MEDIA = ("img", "picture", "video", "audio", "svg", "iframe", "canvas", "object
 _MAX_CAPTION_WORDS = 60  # in a figure whose caption is not marked as one
 _MIN_TEXT_WORDS = 5
 _MIN_PARAGRAPH_WORDS = 15
-_CONTAINERS = frozenset({"div", "section", "center", "form"})
-_MIN_CONTAINED_SHARE = 0.8
+_CONTAINERS = frozenset({"body", "div", "section", "center", "form", "td"})
 _PLACEHOLDER = re.compile(r"twinelement(\d{1,9})end")
 
 # trafilatura's element names: https://trafilatura.readthedocs.io/en/latest/usage-python.html
@@ -102,9 +101,9 @@ def _extract_main_text(source: str, *, fast: bool) -> tuple[str, int]:
     etree.strip_elements(
         tree, *DROPPED_TAGS, etree.Comment, etree.ProcessingInstruction, with_tail=False
     )
+    _mark_main_part(tree)
     etree.strip_tags(tree, *_UNWRAPPED_TAGS)
     word_count = _count_paragraph_words(tree)
-    _mark_main_part(tree, word_count)
     extraction: Any = trafilatura.bare_extraction(
         tree,
         output_format="markdown",
@@ -131,12 +130,13 @@ def _count_paragraph_words(element: Any) -> int:
     return sum(_count_words(part.text_content()) for part in element.iter("p", "li"))
 
 
-def _mark_main_part(tree: Any, word_count: int) -> None:
+def _mark_main_part(tree: Any) -> None:
     """Put the page's text into an `<article>` if the extractor would look for it elsewhere.
 
     Where none of its names is on a page (`class="post"`, `id="content"` …), or only on a small part
     of it, such as a listing of Asciidoctor (`class="content"`), the extractor collects paragraphs
-    from the whole page, without headings and not in their order.
+    from the whole page, without headings and not in their order. The text is then the smallest
+    element that holds all running text.
     """
     if next(tree.iter("article", "main"), None) is not None:
         return
@@ -145,19 +145,24 @@ def _mark_main_part(tree: Any, word_count: int) -> None:
     named_parts = (part for find in xpaths.BODY_XPATH for part in find(tree)[:1])
     named_part = next(named_parts, None)
     if named_part is not None and (
-        _count_paragraph_words(named_part) >= _MIN_WORD_SHARE * word_count
+        _count_paragraph_words(named_part) >= _MIN_WORD_SHARE * _count_paragraph_words(tree)
     ):
         return
-    container, container_count = tree.find("body"), word_count
+    common: list[Any] | None = None  # the ancestors of all running text, from the nearest on
+    for part in tree.iter("p", "li", "dd", "table"):
+        links = " ".join(str(link.text_content()) for link in part.iter("a"))
+        text = str(part.text_content())
+        if not _PLACEHOLDER.match(text) and (
+            _count_words(text) - _count_words(links) < _MIN_TEXT_WORDS
+            or (part.tag == "table" and next(part.iter("p"), None) is not None)
+        ):
+            continue
+        ancestors = list(part.iterancestors())
+        known = ancestors if common is None else set(ancestors)
+        common = [ancestor for ancestor in common or ancestors if ancestor in known]
+    container = next((part for part in common or () if part.tag in _CONTAINERS), None)
     if container is None:
         return
-    while counts := {
-        part: _count_paragraph_words(part) for part in container if part.tag in _CONTAINERS
-    }:
-        largest = max(counts, key=counts.__getitem__)
-        if counts[largest] < max(1, _MIN_CONTAINED_SHARE * container_count):
-            break
-        container, container_count = largest, counts[largest]
     article = etree.Element("article")
     article.text, container.text = container.text, None
     article.extend(list(container))
