@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.storage.tables.tables import SyncResult, Tables
 
-CLEANING_VERSION = f"11, privacy {privacy.PRIVACY_VERSION}"
+CLEANING_VERSION = f"12, privacy {privacy.PRIVACY_VERSION}"
 """Version of the rules below; changing it cleans every post again."""
 
 RAW_COLUMNS = (
