@@ -1,13 +1,17 @@
 """Remove lines that are not part of a post: a platform's buttons and an author's repeated lines.
 
-Scope: finding and removing these lines. Out of scope: HTML outside the main text
-(`html_cleaning`), reading all posts (`cleaning_verdicts`).
+Scope: finding and removing these lines, and finding pages that only list posts. Out of scope: HTML
+outside the main text (`html_cleaning`), reading all posts (`cleaning_verdicts`).
 
 A repeated line occurs in at least five posts and in at least 0.5 % of the author's posts. Copies of
 one post repeat all of its lines, so a post counts only if at least a quarter of its words are in
 lines of its own. Repeated lines are removed from the beginning and the end of a post, where
 boilerplate occurs. A repeated line of eight words or more is removed anywhere. Code, tables and
-headings are never removed.
+headings are never removed. A repeated paragraph of forty words or more is the author's prose, such
+as the introduction of a series: it stays in the oldest post that has it.
+
+A site's pages of tags, months and categories show the first paragraphs of its posts, which would
+make them repeated lines of the posts; such pages are found by their lines and put aside before.
 """
 # pyright: strict
 
@@ -16,7 +20,9 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import polars as pl
 
@@ -29,6 +35,8 @@ SHORT_LINE_WORDS = 4
 """A shorter line ("Enjoy!") may be the author's style, so it must occur in 2 % of the posts."""
 SHORT_LINE_SHARE = 0.02
 LONG_LINE_WORDS = 8
+PROSE_WORDS = 40
+"""A longer line is a paragraph of prose; notices have one or two sentences."""
 MIN_OWN_SHARE = 0.25
 """A post with a smaller share of words in its own lines is a copy (similarity of about 0.65)."""
 LEADING_LINES, TRAILING_LINES = 2, 3
@@ -36,6 +44,11 @@ LEADING_LINES, TRAILING_LINES = 2, 3
 one counts instead."""
 MAX_LINES = 200
 """Maximum number of a post's lines compared with other posts, half from each end."""
+MIN_LISTED_SHARE = 2 / 3
+"""A page is a list of posts if this share of its words is in the long lines of at least
+`MIN_LISTED_POSTS` other posts, each of which has other lines of the page than the rest."""
+MIN_LISTED_POSTS = 3
+_MAX_HOLDERS = 50  # a line in more posts is a notice; of such lines, no comparison is needed
 
 _LINE_MARKUP = re.compile(r"^[\s>*_~#+-]+|[\s*_~#]+$")
 _HEADING = re.compile(r" {0,3}#{1,6} ")
@@ -128,6 +141,76 @@ def find_repeated_lines(lines: pl.Series) -> pl.Series:
     )
 
 
+def find_lists_of_posts(posts: pl.DataFrame) -> set[str]:
+    """Return the `document_id` of each page that only lists other posts, by their paragraphs.
+
+    A post's paragraphs are in several lists too, but each of these has most of what it shares with
+    the post, or none of it. A list shares other paragraphs with each of its posts. Lists are put
+    aside from the longest on, and what is put aside counts no longer as a place of its text.
+
+    Args:
+        posts: `document_id` and `lines`, the `hash_lines` of each post.
+    """
+    words = pl.col("line") % (_MAX_WORDS + 1)
+    holders = pl.len().over("line")
+    lines = (
+        posts.select("document_id", line="lines")
+        .explode("line", empty_as_null=True)
+        .drop_nulls()
+        .unique()
+        .with_columns(words=words, is_shared=holders.is_between(2, _MAX_HOLDERS))
+        .with_columns(is_shared=pl.col("is_shared") & (words >= LONG_LINE_WORDS))
+    )
+    shared_words = words.filter(pl.col("is_shared")).sum()
+    candidates = (
+        lines.group_by("document_id")
+        .agg(total=words.sum(), shared=shared_words, count=pl.col("is_shared").sum())
+        .filter(
+            pl.col("shared") >= MIN_LISTED_SHARE * pl.col("total"),
+            pl.col("count") >= MIN_LISTED_POSTS,
+        )
+        .sort("total", "document_id", descending=True)
+    )
+    if candidates.is_empty():
+        return set()
+    shared = lines.filter("is_shared").select("document_id", "line")
+    holders_by_line: dict[int, list[str]] = defaultdict(list)
+    lines_by_holder: dict[str, list[int]] = defaultdict(list)
+    for holder, line in shared.sort("document_id", "line").iter_rows():
+        holders_by_line[line].append(holder)
+        lines_by_holder[holder].append(line)
+    lists: set[str] = set()
+    for id_, total in candidates.select("document_id", "total").iter_rows():
+        parts: dict[str, set[int]] = defaultdict(set)
+        for line in lines_by_holder[id_]:
+            for holder in holders_by_line[line]:
+                if holder != id_ and holder not in lists:
+                    parts[holder].add(line)
+        sizes = sorted(
+            (size, name)
+            for name, part in parts.items()
+            if 2 * (size := sum(line & _MAX_WORDS for line in part)) < total
+        )
+        # The smallest parts may be one paragraph of a post, the largest those of another list.
+        for order in (sizes, sizes[::-1]):
+            covered: set[int] = set()
+            count = 0
+            for _, name in order:
+                if covered.isdisjoint(parts[name]):
+                    covered |= parts[name]
+                    count += 1
+            covered_words = sum(line & _MAX_WORDS for line in covered)
+            if count >= MIN_LISTED_POSTS and covered_words >= MIN_LISTED_SHARE * total:
+                lists.add(id_)
+                break
+    return lists
+
+
+def select_prose(lines: Collection[int]) -> set[int]:
+    """Return the hashes of those lines that are long paragraphs."""
+    return {line for line in lines if line & _MAX_WORDS >= PROSE_WORDS}
+
+
 def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
     """Return Markdown without the repeated lines that are boilerplate by position or length.
 
@@ -150,6 +233,25 @@ def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
             removed_indexes.update(index for index, _ in repeated_pairs)
             remaining_lines = [pair for pair in remaining_lines if pair not in repeated_pairs]
     return _remove_lines(text, removed_indexes) if removed_indexes else text
+
+
+def count_removed_lines(documents: pl.DataFrame) -> dict[str, Any]:
+    """Return how much of the posts was removed as repeated lines.
+
+    Args:
+        documents: `body` and `text` of the kept documents that are shorter than their body.
+
+    Returns:
+        `documents`, `words`, and `lines`: the number of documents by removed line, most frequent
+        first.
+    """
+    counts: Counter[str] = Counter()
+    for body, text in documents.select("body", "text").iter_rows():
+        removed = Counter(str(body).split("\n")) - Counter(str(text).split("\n"))
+        counts.update(line.strip() for line in removed.elements())
+    del counts[""]
+    words = sum(count * len(split_words(line)) for line, count in counts.items())
+    return {"documents": documents.height, "words": words, "lines": dict(counts.most_common())}
 
 
 # The lowest ten bits of a line's hash contain its word count, so counting needs no text.

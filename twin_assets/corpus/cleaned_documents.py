@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from twin_assets.corpus import cleaning, document_claims, reconciliation
+from twin_assets.corpus.boilerplate import count_removed_lines
 from twin_assets.corpus.corpus_tables import QUARANTINED
 from twin_assets.corpus.preview_tables import find_preview_tables
 from twin_assets.corpus.raw_posts import raw_posts
@@ -34,7 +35,16 @@ def cleaned_documents(
     )
     columns = ["language", "words", "kept", "dropped_because", "personal"]
     documents = tables.read(cleaning.CLEANED_TABLE, author.slug, columns=columns)
-    return report_materialization(result, summarize_documents(documents))
+    shortened = tables.read(
+        cleaning.CLEANED_TABLE,
+        author.slug,
+        columns=["body", "text"],
+        where="kept AND body IS NOT NULL",
+    )
+    repeated = count_removed_lines(shortened)
+    del repeated["lines"]  # texts do not belong into the event log
+    statistics = summarize_documents(documents) | {"repeated": repeated}
+    return report_materialization(result, statistics)
 
 
 def summarize_documents(documents: pl.DataFrame) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Decide the verdicts that depend on all of an author's posts.
 
-Scope: repeated lines, foreign bylines, copies, and the verdict of each post. Out of scope: cleaning
-a text (`cleaning`), finding similar texts (`near_duplicates`), storing verdicts.
+Scope: repeated lines, lists of posts, foreign bylines, copies, and the verdict of each post. Out of
+scope: cleaning a text (`cleaning`), finding similar texts (`near_duplicates`), storing verdicts.
 
 They are decided again at every import: of 1,871 posts, that takes a second or two.
 """
@@ -15,7 +15,12 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from twin_assets.corpus.boilerplate import find_repeated_lines, remove_repeated_lines
+from twin_assets.corpus.boilerplate import (
+    find_lists_of_posts,
+    find_repeated_lines,
+    remove_repeated_lines,
+    select_prose,
+)
 from twin_assets.corpus.bylines import (
     find_foreign_bylines,
     is_co_signed,
@@ -47,6 +52,7 @@ UNSIGNED, CO_SIGNED = "unsigned", "co-signed"
 ALIAS_BY_REASON = {"co_signed": CO_SIGNED, "unsigned_among_others": UNSIGNED}
 FOREIGN_REASONS = ("foreign_byline", *ALIAS_BY_REASON)
 """Why a post is not taken for the author's, from its own byline and those of its source."""
+LIST_OF_POSTS = "list_of_posts"
 
 _MAJORITY_SHARE = 0.5
 _MIN_SHARE_OF_OTHERS = 0.1  # of a source's signed posts; a guest or two do not make it a magazine
@@ -207,16 +213,22 @@ def decide_verdicts(
         .select(*columns, "url")
         .sort(pl.col("published_at").fill_null(_LATEST), "source_id")  # undated posts are last
     )
+    lists = find_lists_of_posts(remaining)
+    remaining = remaining.filter(~pl.col("document_id").is_in(lists))
     repeated_lines = frozenset(find_repeated_lines(remaining["lines"]))
     # Of posts with the same body, only the oldest is compared; the others get its verdict.
     oldest_ids: dict[str, str] = {}
     texts: dict[str, str] = {}
+    kept_paragraphs: set[int] = set()
     ranks: dict[str, tuple[datetime, int, str]] = {}
     for id_, source_id, published_at, content_hash, lines, body, words in remaining.select(
         columns
     ).iter_rows():
         if oldest_ids.setdefault(content_hash, id_) == id_:
             repeated = repeated_lines.intersection(lines)
+            first_paragraphs = select_prose(repeated) - kept_paragraphs
+            kept_paragraphs |= first_paragraphs
+            repeated -= first_paragraphs
             texts[id_] = remove_repeated_lines(body, repeated) if repeated else body
             # The original is kept, with its day and its address; of equally old ones, the longest.
             word_count = count_words(texts[id_]) if repeated else words
@@ -225,6 +237,7 @@ def decide_verdicts(
     comparable = {id_: text for id_, text in texts.items() if -ranks[id_][1] >= MIN_WORDS}
     replacements = collapse_copies(ranks, find_similar_texts(comparable, on_text=on_text))
     verdicts: dict[str, tuple[str, str]] = dict.fromkeys(posts["document_id"], ("", ""))
+    verdicts |= dict.fromkeys(lists, (LIST_OF_POSTS, ""))
     copies: dict[str, list[dict[str, str]]] = defaultdict(list)
     for id_, url, content_hash in (
         remaining.select("document_id", "url", "content_hash").sort("document_id").iter_rows()

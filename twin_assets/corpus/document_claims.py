@@ -31,7 +31,7 @@ from twin_assets.corpus.share_menus import count_menus
 from twin_assets.corpus.signatures import find_foreign_signatures, find_signature
 from twin_resources.privacy.kinds import KINDS
 
-CLAIMS_VERSION = "8"
+CLAIMS_VERSION = "9"
 
 CLAIMS: Mapping[str, str] = {
     "no_platform_boilerplate_left": "No kept document contains a platform's menu, button or "

@@ -12,6 +12,7 @@ from __future__ import annotations
 import html
 import re
 from importlib import import_module
+from itertools import islice
 from typing import Any
 
 from twin_assets.corpus.code_blocks import replace_highlights
@@ -24,7 +25,7 @@ from twin_assets.corpus.html_markdown import (
     remove_title,
     tree_to_markdown,
 )
-from twin_assets.corpus.importers.html_head import parse_html
+from twin_assets.corpus.importers.html_head import drop_hidden_elements, parse_html
 from twin_assets.corpus.template_tags import remove_html_template_tags
 
 _WHOLE_PAGE = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
@@ -47,9 +48,19 @@ _NO_RUNNING_TEXT = frozenset(
 # The extractor drops a part of a table outside of one, but not in a paragraph.
 _PARAGRAPH_ENDS = BLOCK_TAGS - {"td", "th", "caption", "thead", "tbody", "tfoot"} | {"br"}
 _MEDIA = ("img", "picture", "video", "audio", "svg", "iframe", "canvas", "object", "embed")
-_MAX_CAPTION_WORDS = 60
+_MAX_CAPTION_WORDS = 60  # in a figure whose caption is not marked as one
 _MIN_TEXT_WORDS = 5
 _MIN_PARAGRAPH_WORDS = 15
+_CONTAINERS = frozenset({"body", "div", "section", "center", "form", "td"})
+# The names in trafilatura's `BODY_XPATH`, which takes a tenth of the time of a page.
+_TEXT_NAME = re.compile(
+    r"(?:entry|page|text|article|art|theme|blog|section|single|post|story)[-_]{0,2}(?:content|body|text)"
+    r"|body-text|post-?entry|post_inner|post-bodycopy|article__container|single-post|main-column"
+    r"|wpb_text_column|field-body|content[-_]{0,2}(?:main|body)|main-content|fulltext"
+    r"|(?:^|\|)(?:post|entry|postarea|text|cell|story|content|article|articleContent)(?:\||$)"
+    r"|(?:^|\|)(?:main|primary|article )",
+    re.IGNORECASE,
+)
 _PLACEHOLDER = re.compile(r"twinelement(\d{1,9})end")
 
 # trafilatura's element names: https://trafilatura.readthedocs.io/en/latest/usage-python.html
@@ -93,14 +104,16 @@ def _extract_main_text(source: str, *, fast: bool) -> tuple[str, int]:
     tree = parse_html(source)
     if tree is None:
         return "", 0
+    drop_hidden_elements(tree, source)
     _keep_running_text(tree)
     _wrap_loose_text(tree)
     elements = _take_out_elements(tree)
     etree.strip_elements(
         tree, *DROPPED_TAGS, etree.Comment, etree.ProcessingInstruction, with_tail=False
     )
+    _mark_main_part(tree)
     etree.strip_tags(tree, *_UNWRAPPED_TAGS)
-    word_count = sum(_count_words(element.text_content()) for element in tree.iter("p", "li"))
+    word_count = _count_paragraph_words(tree)
     extraction: Any = trafilatura.bare_extraction(
         tree,
         output_format="markdown",
@@ -123,6 +136,56 @@ def _count_words(text: Any) -> int:
     return len(_WORD.findall(str(text)))
 
 
+def _count_paragraph_words(element: Any) -> int:
+    return sum(_count_words(part.text_content()) for part in element.iter("p", "li"))
+
+
+def _mark_main_part(tree: Any) -> None:
+    """Put the page's text into an `<article>` if the extractor would look for it elsewhere.
+
+    Where none of its names is on a page (`class="post"`, `id="content"` …), or only on a small part
+    of it, such as a listing of Asciidoctor (`class="content"`), the extractor collects paragraphs
+    from the whole page, without headings and not in their order. The text is then the smallest
+    element that holds all running text.
+    """
+    if next(tree.iter("article", "main"), None) is not None:
+        return
+    etree: Any = import_module("lxml.etree")
+    parts = [
+        part
+        for part in tree.iter("div", "section")
+        if _TEXT_NAME.search("|".join(part.get(name) or "" for name in ("class", "id", "role")))
+        or part.get("itemprop") == "articleBody"
+    ]
+    min_count = _MIN_WORD_SHARE * _count_paragraph_words(tree)
+    counts = [_count_paragraph_words(part) for part in parts]
+    if parts and min(counts) < min_count <= max(counts):  # which of them is taken?
+        xpaths: Any = import_module("trafilatura.xpaths")
+        named_parts = (part for find in xpaths.BODY_XPATH for part in find(tree)[:1])
+        counts = [_count_paragraph_words(part) for part in islice(named_parts, 1)]
+    if counts and min(counts) >= min_count:
+        return
+    common: list[Any] | None = None  # the ancestors of all running text, from the nearest on
+    for part in tree.iter("p", "li", "dd", "table"):
+        links = " ".join(str(link.text_content()) for link in part.iter("a"))
+        text = str(part.text_content())
+        if not _PLACEHOLDER.match(text) and (
+            _count_words(text) - _count_words(links) < _MIN_TEXT_WORDS
+            or (part.tag == "table" and next(part.iter("p"), None) is not None)
+        ):
+            continue
+        ancestors = list(part.iterancestors())
+        known = ancestors if common is None else set(ancestors)
+        common = [ancestor for ancestor in common or ancestors if ancestor in known]
+    container = next((part for part in common or () if part.tag in _CONTAINERS), None)
+    if container is None:
+        return
+    article = etree.Element("article")
+    article.text, container.text = container.text, None
+    article.extend(list(container))
+    container.append(article)
+
+
 def _count_running_words(tree: Any) -> int:
     """Count the words outside quotations, tables and captions; XPath takes three times as long."""
     etree: Any = import_module("lxml.etree")
@@ -142,11 +205,14 @@ def _keep_running_text(tree: Any) -> None:
     """Rename elements that the extractor drops with all their text, where they hold running text.
 
     Authors leave a `<figure>` open, and the rest of the post is in it; others put their listings
-    and paragraphs there. A quotation, an embedded page and a caption stay where they are.
+    and paragraphs there. A caption as long as a paragraph is prose, and keeps its figure. A
+    quotation, an embedded page and a shorter caption stay where they are.
     """
     elements = list(tree.iter(*_DROPPED_BY_EXTRACTOR))
     page_word_count = _count_running_words(tree) if elements else 0
     kept = {element for element in elements if _holds_running_text(element, page_word_count)}
+    captions = [element for element in kept if element.tag == "figcaption"]
+    kept.update(figure for caption in captions for figure in caption.iterancestors("figure"))
     for element in elements:
         if element in kept:
             element.tag = "div"
@@ -161,7 +227,7 @@ def _holds_running_text(element: Any, page_word_count: int) -> bool:
     `<figcaption>` has its caption in other elements.
     """
     if element.tag == "figcaption":
-        return _count_words(element.text_content()) > _MAX_CAPTION_WORDS
+        return _count_words(element.text_content()) >= _MIN_PARAGRAPH_WORDS
     word_count = _count_running_words(element)
     if element.tag != "figure":
         return word_count * 3 > page_word_count

@@ -6,7 +6,7 @@ Tags: https://html.spec.whatwg.org/multipage/, Markdown: https://spec.commonmark
 https://github.github.com/gfm/#tables-extension-
 
 White space is collapsed as in a browser. An unknown tag is replaced with its text. The walk is
-recursive, since libxml2 reads at most 256 levels of elements.
+recursive, since libxml2 reads at most 256 levels of elements; tags below are removed before.
 """
 # pyright: strict
 
@@ -19,6 +19,11 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from twin_assets.corpus.code_blocks import fence_code
+from twin_assets.corpus.importers.html_head import (
+    drop_hidden_elements,
+    is_cut_short,
+    remove_deep_tags,
+)
 from twin_assets.corpus.template_tags import remove_template_tags
 
 DROPPED_TAGS = frozenset(
@@ -93,8 +98,13 @@ def html_to_markdown(fragment: str) -> str:
     """Convert a whole fragment, as `tree_to_markdown` does."""
     # lxml.html would be slower, because it looks up a Python class for each element.
     etree: Any = import_module("lxml.etree")
-    page = f"<html><body>{fragment}</body></html>".encode("utf-8", "replace")
-    return tree_to_markdown(etree.fromstring(page, etree.HTMLParser(encoding="utf-8")))
+    parser = etree.HTMLParser(encoding="utf-8")
+    page = f"<html><body>{fragment}</body></html>"
+    tree = etree.fromstring(page.encode("utf-8", "replace"), parser)
+    if is_cut_short(parser):
+        tree = etree.fromstring(remove_deep_tags(page).encode("utf-8", "replace"), parser)
+    drop_hidden_elements(tree, fragment)
+    return tree_to_markdown(tree)
 
 
 def tree_to_markdown(tree: Any) -> str:

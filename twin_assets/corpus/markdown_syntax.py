@@ -1,9 +1,10 @@
-"""Parse Markdown beyond CommonMark: mathematics, footnotes, wiki links, template tags, raw HTML.
+"""Parse Markdown beyond CommonMark: formulas, notes, wiki links, tags, directives, raw HTML.
 
 Syntax: https://pandoc.org/MANUAL.html#math (`$` between words is money), https://docs.mathjax.org
 (`\\(`, `\\[`, environments), https://github.github.com/gfm/,
 https://pandoc.org/MANUAL.html#footnotes, https://help.obsidian.md/links and
-https://help.obsidian.md/callouts. Every search is bounded, because each unclosed mark would
+https://help.obsidian.md/callouts, https://github.com/remarkjs/remark-directive (also Docusaurus',
+VuePress' and Quarto's admonitions). Every search is bounded, because each unclosed mark would
 otherwise cause a search to the end of the text.
 """
 # pyright: strict
@@ -45,6 +46,18 @@ _NON_FORMULA = re.compile(r"\]\(|`|https?:|\n[ \t]*\n")
 _FOOTNOTE = re.compile(r"\[\^([^\[\]\s]{1,100})\]:[ \t]*")
 _FOOTNOTE_MARK = re.compile(r"\[\^([^\[\]\s]{1,100})\]")
 _WIKI_LINK = re.compile(r"(!?)\[\[([^\[\]\s][^\[\]\n]{0,300})\]\](?!\(|\[(?!\^))")
+# `:::note[A title]`, `::: tip A title`, `::: {.box}` and the end `:::`; `::video[A title]{#id}`.
+_DIRECTIVE_LINE = re.compile(
+    r":{3,40}[ \t]*(?:[A-Za-z][\w-]{0,60})?(?:\[(?P<label>[^\[\]\n]{0,500})\])?[ \t]*"
+    r"(?:\{[^{}\n]{0,500}\})?(?:[ \t]+(?P<title>[^:{}\n][^{}\n]{0,200}?))?[ \t]*:{0,40}[ \t]*"
+    r"|::[A-Za-z][\w-]{0,60}(?=[\[{])(?:\[(?P<leaf>[^\[\]\n]{0,500})\])?"
+    r"(?:\{[^{}\n]{0,500}\})?[ \t]*"
+)
+_DIRECTIVE_NAME = re.compile(r"(?<![\w:]):[A-Za-z][\w-]{0,40}\Z")
+_DIRECTIVE_WORDS = re.compile(
+    r"\[((?:[^\[\]\\]|\\.|\[[^\[\]]{0,500}\]){0,1000}+)\](?![(\[])(?:\{[^{}\n]{0,500}\})?",
+    re.DOTALL,
+)
 _HEADING_ID = re.compile(r"[ \t]*\{[#.][^{}\n]{0,200}\}$")
 _BLOCK_ID = re.compile(r"[ \t]\^[0-9a-f]{6}$")
 # Some site generators show the picture that a line names, with the next line as its caption.
@@ -81,6 +94,8 @@ def build_basic_parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    # Of the default, 20, a list takes two, and what comes after a deeper block is lost.
+    parser.options["maxNesting"] = 40
     # An escaped character stays a token of its own, as it may need its backslash again.
     parser.disable("text_join")
     parser.normalizeLink = lambda url: url  # no link's target is kept
@@ -89,6 +104,7 @@ def build_basic_parser() -> MarkdownIt:
     line_rule = build_line_rule(_FORMULA_OR_TAG_LINES, _read_formula_or_tag)
     block.before("fence", "formula_or_tag", line_rule, interrupts)
     block.before("reference", "footnote", _footnote_rule, {"alt": ["paragraph", "reference"]})
+    block.before("fence", "directive", _directive_rule, interrupts)
     block.at("html_block", _html_block_rule, {"alt": ["paragraph", "reference", "blockquote"]})
     inline.before("escape", "extension", _inline_rule)
     # No rule begins at any other character.
@@ -164,6 +180,24 @@ def _footnote_rule(state: StateBlock, start: int, end: int, silent: bool) -> boo
     return True
 
 
+def _directive_rule(state: StateBlock, start: int, _end: int, silent: bool) -> bool:
+    """Match a directive's line, of which only a title is kept; its content is the lines after."""
+    position = state.bMarks[start] + state.tShift[start]
+    if not state.src.startswith("::", position) or state.is_code_block(start):
+        return False
+    found = _DIRECTIVE_LINE.fullmatch(state.src, position, state.eMarks[start])
+    if found is None:
+        return False
+    if not silent:
+        state.line = start + 1
+        title = found["label"] or found["title"] or found["leaf"] or ""
+        state.push("paragraph_open", "p", 1)
+        inline = state.push("inline", "", 0)
+        inline.map, inline.content, inline.children = [start, start + 1], title.strip(), []
+        state.push("paragraph_close", "p", -1)
+    return True
+
+
 def _html_block_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Match raw HTML as in CommonMark, but with a different end.
 
@@ -217,6 +251,8 @@ def _inline_rule(state: StateInline, silent: bool) -> bool:
             content = _separate_words(
                 source[start - 1 : start], source[found.end() : found.end() + 1]
             )
+        case "[" if not silent and ":" in state.pending[-42:] and _open_directive(state):
+            return True
         case "[" | "!":
             found = _WIKI_LINK.match(source, start, state.posMax)
             if found is None or found[2].upper() in state.env.get("references", {}):
@@ -229,6 +265,19 @@ def _inline_rule(state: StateInline, silent: bool) -> bool:
     if not silent:
         state.push(kind, "", 0).content = content
     state.pos = found.end()
+    return True
+
+
+def _open_directive(state: StateInline) -> bool:
+    """Parse the words of `:name[words]{attributes}`, of which only they are kept."""
+    name, last = _DIRECTIVE_NAME.search(state.pending[-44:]), state.posMax
+    found = _DIRECTIVE_WORDS.match(state.src, state.pos, last) if name else None
+    if name is None or found is None:
+        return False
+    state.pending = state.pending[: -len(name[0])]
+    state.pos, state.posMax = found.span(1)
+    state.md.inline.tokenize(state)
+    state.pos, state.posMax = found.end(), last
     return True
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus import cleaning, cleaning_verdicts
+from twin_assets.corpus.boilerplate import count_removed_lines
 from twin_assets.corpus.corpus_tables import QUARANTINED
 from twin_assets.corpus.importers.generators import is_extra_missing, is_text_reason
 from twin_assets.corpus.importers.text_formats import EXTRA
@@ -39,6 +40,10 @@ MORE_QUESTIONS_COUNT = 12
 MAX_NAMED_FILES = 3
 """Maximum number of dropped files named for each reason."""
 
+MAX_NAMED_LINES = 3
+"""Maximum number of repeated lines that the preview shows."""
+_MAX_LINE_CHARACTERS = 60
+
 _UNNAMED_SLUG = "posts"
 _MIN_LANGUAGE_SHARE = 0.02
 """A language with a smaller share, such as that of a quotation, does not cause a warning."""
@@ -61,6 +66,8 @@ class Preview:
         dropped: the number of dropped posts by reason.
         named: at most `MAX_NAMED_FILES` dropped files by reason.
         cures: what to do about each reason.
+        repeated: what was left out of the kept posts because it repeats across posts: the number of
+            `documents` and `words`, and the most frequent `lines` with the number of posts.
         converted: the number of posts converted to UTF-8, by their original encoding.
         skipped: the number of files that are not posts, by reason; `found` does not include them.
         unread: the number of text files that are not read as posts, because of their format or the
@@ -95,6 +102,7 @@ class Preview:
     dropped: dict[str, int]
     named: dict[str, list[str]]
     cures: dict[str, str]
+    repeated: dict[str, Any]
     converted: dict[str, int]
     skipped: dict[str, int]
     unread: int
@@ -152,6 +160,12 @@ def preview(
             tables, previewed, finished=stored, on_progress=on_progress
         )
     on_progress("choosing questions", 0, 0)
+    shortened = tables.read(
+        cleaning.CLEANED_TABLE,
+        previewed.slug,
+        columns=["source_id", "body", "text"],
+        where="kept AND body IS NOT NULL",
+    )
     posts = tables.read("raw_posts", previewed.slug, columns=_RAW_COLUMNS, where="NOT deleted")
     documents = tables.read(cleaning.CLEANED_TABLE, previewed.slug, columns=_DOCUMENT_COLUMNS)
     return build_report(
@@ -160,6 +174,7 @@ def preview(
         documents.join(posts, on="source_id", how="semi").sort("source_id"),
         result,
         settings,
+        repeated=count_removed_lines(shortened.join(posts, on="source_id", how="semi")),
         changes=dict(result.changes) if has_earlier_import else None,
         folder=tables.base_uri,
     )
@@ -172,6 +187,7 @@ def build_report(
     result: ImportResult,
     settings: Settings,
     *,
+    repeated: dict[str, Any],
     changes: dict[str, int] | None,
     folder: str,
 ) -> Preview:
@@ -182,6 +198,7 @@ def build_report(
             `raw_posts`.
         documents: `cleaned_documents` of these posts.
         result: the import of `raw_posts`.
+        repeated: `boilerplate.count_removed_lines` of these documents.
         changes, folder: as in `Preview`.
     """
     inventory = result.inventory
@@ -213,6 +230,7 @@ def build_report(
         dropped=dropped,
         named=_list_first_dropped_files(dropped_posts),
         cures={reason: cure for reason in dropped if (cure := find_advice(reason))},
+        repeated=repeated | {"lines": _abbreviate_lines(repeated["lines"])},
         converted=count_values(posts.filter(pl.col("encoding") != "")["encoding"]),
         skipped=skips,
         unread=unread_count,
@@ -418,6 +436,14 @@ def _abbreviate_names(names: Sequence[str]) -> list[str]:
     """Return the first names, and the number of further ones."""
     further_count = max(0, len(names) - MAX_NAMED_FILES)
     return [*names[:MAX_NAMED_FILES], *([f"{further_count:,} more"] if further_count else [])]
+
+
+def _abbreviate_lines(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the beginnings of the first lines, with their counts."""
+    return {
+        line if len(line) <= _MAX_LINE_CHARACTERS else f"{line[:_MAX_LINE_CHARACTERS].rstrip()}…": n
+        for line, n in list(counts.items())[:MAX_NAMED_LINES]
+    }
 
 
 def _format_counts(counts: Mapping[str, int]) -> str:

@@ -31,6 +31,7 @@ ADVICE_BY_REASON: Mapping[str, str] = {
     "template": "it is an unfilled template, not a post: nothing to do",
     "empty": "write something below its title, or remove it from the folder",
     "no_text": "it has no prose of its own: nothing to do",
+    "only_boilerplate": "all of it but a few words stands in many other posts: nothing to do",
     "too_short": f"it has fewer than {MIN_WORDS} words, too few to show a voice: nothing to do",
     "draft": _OPT_IN_ADVICE.format("drafts"),
     "private": _OPT_IN_ADVICE.format("private"),
@@ -44,6 +45,7 @@ ADVICE_BY_REASON: Mapping[str, str] = {
     "deleted_at_the_source": "it no longer exists at the source",
     "duplicate": _DUPLICATE_ADVICE,
     "near_duplicate": _DUPLICATE_ADVICE,
+    "list_of_posts": "nothing is lost: the paragraphs that it lists are those of other posts",
     "foreign_byline": "somebody else signed it; if that name is the author's, add it to `aliases` "
     "in authors/<slug>.toml",
     "co_signed": "somebody else signed it too; if the words are the author's all the same, add "

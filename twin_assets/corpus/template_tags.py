@@ -3,7 +3,8 @@
 Scope: removal from Markdown and HTML posts. Out of scope: template tags that mark code
 (`code_blocks`), tags that contain words (importers).
 Tags: https://jekyllrb.com/docs/liquid/tags/, https://gohugo.io/content-management/shortcodes/,
-https://kramdown.gettalong.org/syntax.html#inline-attribute-lists
+https://kramdown.gettalong.org/syntax.html#inline-attribute-lists,
+https://pkg.go.dev/text/template, https://mozilla.github.io/nunjucks/templating.html
 """
 # pyright: strict
 
@@ -16,7 +17,14 @@ from twin_assets.corpus.importers.code_regions import split_code_regions
 # The length of a tag is bounded, and no tag contains the beginning of another tag. Otherwise, each
 # opening mark in a megabyte of such marks would start a search to the end of the text.
 _TAGS = r"\{%(?:[^{]|\{(?!%)){0,4000}?%\}|\{\{[<%](?:[^{]|\{(?!\{)){0,4000}?[%>]\}\}"
-TEMPLATE_TAG = re.compile(_TAGS + r"|\{:[^{}\n]{0,200}\}")
+# `{{ name }}` may stand for itself in a sentence; a call (`{{image "a.png"}}`) and a field
+# (`{{ img.caption }}`, `{{ .Title | safe }}`) do not.
+_EXPRESSIONS = (
+    r"\{\{-?[ \t]*[A-Za-z][\w.-]{0,60}[ \t(]{1,9}[\"'`][^{}]{0,2000}\}\}"
+    r"|\{\{-?[ \t]*(?:[A-Za-z]\w{0,60}(?:\.\w{1,60}){1,9}|\.[A-Z]\w{0,60}(?:\.\w{1,60}){0,9})"
+    r"[ \t]*(?:\|[^{}]{0,500})?-?\}\}"
+)
+TEMPLATE_TAG = re.compile(rf"{_TAGS}|{_EXPRESSIONS}|\{{:[^{{}}\n]{{0,200}}\}}")
 _FOOTNOTE_MARK = re.compile(r"\[\^(?:\d{1,4}|(?:fn|note)[\w-]{0,50})\](?::[ \t]?)?")
 _HTML_TEMPLATE_TAG = re.compile(_TAGS)
 

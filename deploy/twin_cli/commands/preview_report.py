@@ -90,6 +90,13 @@ def show_preview(display: ProgressDisplay, preview: Preview) -> None:
         files = f" ({', '.join(preview.named[reason])})" if preview.named.get(reason) else ""
         remedy = f"; {preview.cures[reason]}" if preview.cures.get(reason) else ""
         display.log(f"dropped {count:,}: {reason.replace('_', ' ')}{files}{remedy}")
+    if preview.repeated["documents"]:
+        lines = ", ".join(f"“{line}” ({n:,})" for line, n in preview.repeated["lines"].items())
+        display.log(
+            f"left out of {format_count(preview.repeated['documents'], 'post')}: "
+            f"{format_count(preview.repeated['words'], 'word')} in lines that repeat across posts: "
+            f"{lines}"
+        )
     for reason, count in preview.skipped.items():
         display.log_detail(f"skipped {format_count(count, 'file')}: {reason.replace('_', ' ')}")
     for failed_source in preview.failed:

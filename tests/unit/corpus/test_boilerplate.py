@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from twin_assets.corpus.boilerplate import (
     MIN_POSTS,
+    find_lists_of_posts,
     find_repeated_lines,
     hash_lines,
     remove_platform_lines,
@@ -140,6 +141,66 @@ def test_emphasis_marks_do_not_hide_a_repeated_line() -> None:
 )
 def test_no_line_of_the_author_counts_as_repeated(texts: list[str]) -> None:
     assert find_repeated_hashes(texts) == frozenset()
+
+
+def find_listing_names(texts: dict[str, str]) -> set[str]:
+    frame = pl.DataFrame({"document_id": list(texts), "lines": map(hash_lines, texts.values())})
+    return find_lists_of_posts(frame)
+
+
+PARAGRAPHS = [
+    f"In {word} years the clock lost {word} hours.\n\n"
+    f"Nobody in Bern knows why it was {word} of them."
+    for word in NUMERALS
+]
+BODY = (
+    "\n\nThe rest of post {0} is this {0}.\n\nIt says {0} things, and each of them takes {0} words "
+    "to say."
+)
+LONG_POSTS = {f"post {n}": text + BODY.format(n) for n, text in enumerate(PARAGRAPHS[:8])}
+SHORT_POSTS = {f"post {n}": text for n, text in enumerate(PARAGRAPHS[:8])}
+NOTICES = "\n\n".join(
+    f"The {word} notice of this letter is the same in each of them." for word in NUMERALS[:3]
+)
+
+
+@pytest.mark.parametrize("posts", [LONG_POSTS, SHORT_POSTS])
+def test_a_page_that_lists_posts_is_no_post(posts: dict[str, str]) -> None:
+    lists = {
+        "all": PARAGRAPHS[:8],
+        "page 2": PARAGRAPHS[4:8],
+        "tag wood": PARAGRAPHS[:3],
+        "tag brass": PARAGRAPHS[1:7:2],
+        "tag iron": ["May 5, 2020", PARAGRAPHS[0], "May 6, 2020", *PARAGRAPHS[5:8]],
+    }
+    pages = {name: "\n\n".join(texts) for name, texts in lists.items()}
+    assert find_listing_names(posts | pages) == set(lists)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        pytest.param({**SHORT_POSTS, "copy": PARAGRAPHS[0]}, id="posts and a copy of one"),
+        pytest.param(
+            {str(n): f"{post}\n\n{NOTICES}" for n, post in enumerate(PARAGRAPHS)},
+            id="short letters with the same notices",
+        ),
+        pytest.param(
+            {**LONG_POSTS, "roundup": "\n\n".join([*PARAGRAPHS[:3], *POSTS[:8]])},
+            id="a post that quotes earlier ones",
+        ),
+    ],
+)
+def test_a_post_is_no_list(texts: dict[str, str]) -> None:
+    assert find_listing_names(texts) == set()
+
+
+def test_posts_that_stand_only_in_lists_stay_in_one_of_them() -> None:
+    months = {f"month {n}": "\n\n".join(PARAGRAPHS[n : n + 4]) for n in (0, 4, 8, 12)}
+    tags = {f"tag {n}": "\n\n".join(PARAGRAPHS[n::4]) for n in range(4)}
+    lists = find_listing_names(months | tags)
+    kept = "\n\n".join(text for name, text in (months | tags).items() if name not in lists)
+    assert all(paragraph in kept for paragraph in PARAGRAPHS)
 
 
 def test_only_long_lines_are_removed_from_the_middle() -> None:

@@ -121,6 +121,41 @@ def test_the_earliest_of_equal_posts_is_kept() -> None:
     assert frame["duplicate_of"].to_list() == [build_document_id("c")] * 2 + ["", ""]
 
 
+def test_a_list_of_posts_takes_no_paragraph_from_them() -> None:
+    paragraphs = [f"Clock {n} of the town hall has {n} wheels and {n} hands." for n in range(6)]
+    posts = [f"{text}\n\nNobody but me has mended number {n}." * 2 for n, text in
+             enumerate(paragraphs)]  # fmt: skip
+    tags = ["\n\n".join([paragraphs[0], *paragraphs[n : n + 3]]) for n in range(1, 4)]
+    tags += ["\n\n".join([*paragraphs[:3], paragraphs[n]]) for n in range(3, 6)]
+    frame = clean_all_posts(build_raw_rows(*({"text": text} for text in [*posts, *tags])))
+    rows = {row["source_id"]: row for row in frame.to_dicts()}
+    assert [rows[f"{n}.md"]["dropped_because"] for n in range(12)] == [""] * 6 + [
+        "list_of_posts"
+    ] * 6
+    assert [rows[f"{n}.md"]["text"] for n in range(6)] == posts
+
+
+def test_a_repeated_paragraph_of_prose_stays_in_the_oldest_post() -> None:
+    introduction = " ".join(
+        f"This series tells part {n} of the clock's long story." for n in "abcdef"
+    )
+    posts = [
+        f"{introduction}\n\n"
+        + " ".join(f"Wheel {n} of {word} has {n} teeth." for word in "abcdefghij")
+        for n in range(6)
+    ]
+    frame = clean_all_posts(
+        build_raw_rows(
+            *(
+                {"text": text, "created_at": datetime(2010 - n, 1, 1, tzinfo=UTC)}
+                for n, text in enumerate(posts)
+            )
+        )
+    )
+    texts = dict(frame.select("source_id", "text").iter_rows())
+    assert [introduction in texts[f"{n}.md"] for n in range(6)] == [False] * 5 + [True]
+
+
 def test_a_draft_replaces_no_post() -> None:
     assert list_reasons(
         build_raw_rows({"kind": "draft"}, {}, {"deleted": True, "text": "", "kind": "tombstone"})

@@ -52,7 +52,16 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         ("<pre> \n </pre>", ""),
         # template tags are removed except in code
         ("<p>a {% b %}[^1]c <code>{% d %}</code></p>", "a c `{% d %}`"),
+        ('<p>a {{image "b.png"}} {{ c.d }}{{e}}</p>', "a {{e}}"),
         ("a {{<b c='d'>}} e{% f g=\"<p>h</p>\" %}", "a e"),
+        # what no reader sees is left out, but not all of a page that a script shows
+        (
+            "<p>abcdefg<span hidden>h</span>i<b style='color: red; DISPLAY:none'>j</b>k</p>",
+            "abcdefgik",
+        ),
+        ("<div style='display: none'><p>a</p></div><p hidden>b</p>", "a\n\nb"),
+        ("<p>abcdefg<i aria-hidden='true'>h</i><i hidden='until-found'>i</i></p>", "abcdefg*hi*"),
+        ("<p>abcdefg<i style='display:none'><math alttext='x_1'></math></i></p>", "abcdefg*$x_1$*"),
         # numbers, notes, formulas
         ("<p>a<sup>2</sup> b<sub>n</sub> c<sup>th</sup></p>", "a² bn cth"),
         ("<sup>2<p>a</p></sup><b><hr></b>b<td>c<ul><li>d</ul></td>", "2\n\na\n\nb\n\nc\n\n- d"),
@@ -130,7 +139,13 @@ WORDS = "These are words of a paragraph that its reader must not lose"
         ("<figure><pre><code>tick()</code></pre></figure>", "tick()", ""),
         (f"<div class='prompt'>\n{WORDS} of the {WORDS}.\n</div>", f"{WORDS}.", ""),
         (f"{OPEN_FIGURE}<p>A photo of the clock that I mended</p></figure>", "", "A photo"),
+        (
+            f"{OPEN_FIGURE}<figcaption>{WORDS}. It says <em>so</em> itself.</figcaption></figure>",
+            f"{WORDS}. It says *so* itself.",
+            "",
+        ),
         (f"<figure><blockquote>{WORDS} of hers.</blockquote></figure>", "", "hers"),
+        (f"<p style='display:none'>Hidden {WORDS}.</p><p>It ends.</p>", "It ends", "Hidden"),
         (f"<aside><p>Related: {WORDS}.</p></aside>", "", "Related"),
         (f"<div class='comment'>Bob: {WORDS} of the {WORDS}.</div>", "", "Bob"),
     ],
@@ -144,6 +159,36 @@ def test_running_text_is_kept_in_what_the_extractor_drops(end: str, kept: str, l
     assert "Paragraph z says" in cleaned
     assert kept in cleaned
     assert not lost or lost not in cleaned
+
+
+LISTING = "<div class='listingblock'><div class='content'><pre>tick({0})</pre></div></div>"
+SECTION = (
+    "<div class='sect1'><h2>Part {0}</h2><div class='sectionbody'><div class='paragraph'>"
+    f"<p>{WORDS} {{0}}.</p></div>{LISTING}<div class='paragraph'><p>It ends here {{0}}.</p></div>"
+    "</div></div>"
+)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<body class='article'><div id='header'><h1>T</h1></div><div id='content'>{}</div></body>",
+        "<body><div class='wrap'><div id='inner'>{}</div></div><div>A footer of the site</div>",
+        "<body>{}<div id='footer'><p>Last updated in May</p></div></body>",
+    ],
+)
+def test_a_page_without_an_article_keeps_its_headings_and_the_place_of_its_code(page: str) -> None:
+    cleaned = clean_html(f"<html>{page.format(''.join(map(SECTION.format, 'abc')))}", title="T")
+    assert cleaned.split("\n\n") == [
+        block
+        for part in "abc"
+        for block in (
+            f"## Part {part}",
+            f"{WORDS} {part}.",
+            f"```\ntick({part})\n```",
+            f"It ends here {part}.",
+        )
+    ]
 
 
 def test_formulas_are_kept_and_footnote_marks_removed() -> None:
@@ -177,11 +222,16 @@ def test_any_tags_are_cleaned(text: str, is_page: bool) -> None:
     assert isinstance(clean_html(f"<html><body>{text}" if is_page else text), str)
 
 
-@pytest.mark.parametrize(("depth", "is_read"), [(100, True), (3000, False)])
-def test_deeply_nested_pages_are_read_or_empty(depth: int, is_read: bool) -> None:
-    """libxml2 stops at 256 levels, so a deeper post has no text."""
-    deep = "<div>" * depth + "words enough to be a sentence of their own" + "</div>" * depth
-    assert ("words enough" in clean_html(deep)) is is_read
+@pytest.mark.parametrize("depth", [100, 300, 3000])
+@pytest.mark.parametrize("tag", ["div", "b", "ul><li", "blockquote><p"])
+def test_deeply_nested_posts_keep_their_words(depth: int, tag: str) -> None:
+    """libxml2 stops at 256 levels of elements, without what comes after them."""
+    name = tag.partition(">")[0]
+    deep = f"<{tag}>" * depth + "words enough to be a sentence" + f"</{name}>" * depth
+    post = f"{deep}<p>And this stands after them.</p>"
+    for text in (clean_html(post), clean_html(f"<html><body>{post}"), clean_markdown(post)):
+        assert "words enough to be a sentence" in text
+        assert "And this stands after them." in text
 
 
 @pytest.mark.long
@@ -190,7 +240,20 @@ def test_deeply_nested_pages_are_read_or_empty(depth: int, is_read: bool) -> Non
     "mark",
     [
         *("[", "![", "*a", "[^", "{%", "{{<", "<", "<p>", "`", "~", "- a\n", "$a", "\\("),
-        *("\\begin{a}", "[^a]: ", "$$\n", "<pre\n\n", "<div>\n<pre>\n\n", "<a b\n\n", "<b>"),
+        *(
+            ":::a[",
+            ":a[",
+            ":::",
+            "{{a.b",
+            '{{a "',
+            "\\begin{a}",
+            "[^a]: ",
+            "$$\n",
+            "<pre\n\n",
+            "<div>\n<pre>\n\n",
+            "<a b\n\n",
+            "<b>",
+        ),
         *("> [!a]\n\n", "{:", "{", "{a", "<a b={", "<a b='"),
     ],
 )

@@ -62,6 +62,7 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         ("> quoted\n> words\n>\n> more", "> quoted words\n>\n> more"),
         ("|a|b|\n|-|-|\n|1|[2](x)|", "| a | b |\n| --- | --- |\n| 1 | 2 |"),
         ("|a|\n|-|\n|b|", "a\n\nb"),
+        (f"{'- ' * 18}a\n\nb", f"{'- ' * 18}a\n\nb"),
         ("before\n\n---\n\nafter", "before\n\nafter"),
         # CJK lines are joined without a space
         ("これは一つの\n文です。", "これは一つの文です。"),
@@ -79,6 +80,7 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         ('<div markdown="1">\n- a\n- b\n</div>', "- a\n- b"),
         ("<Note>\na\n</Note>\n\n<Note>\nb\n</Note>", "a\n\nb"),
         ("a <em>b</em> _c_ <del>d</del> H<sub>2</sub>O", "a *b* _c_ ~~d~~ H₂O"),
+        ("abcdefg <span hidden>h</span>\n\n<div hidden>\n\ni *j*\n\n</div>\n\nk", "abcdefg\n\nk"),
         # unclosed tags, and tags that a sentence mentions
         ("<blockquote>a\n\nb", "> a\n\nb"),
         ("<li>a\n\nb\n\n<form>\n\n*c*\n\n</form>", "- a\n\nb\n\n*c*"),
@@ -110,6 +112,23 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         # template tags, indented and highlighted code
         ("a\n\n{{< x\n  y=1\n>}}\n\nb {% c `d` %} e", "a\n\nb e"),
         ("`{% a %}` {: .b}", "`{% a %}`"),
+        ('a {{image "b/c_d.png" "e"}} f {{ g.h }} {{ .I | j }}k', "a f k"),
+        (
+            "a `{{ b.c }}` {{d}} {{ e f }} $\\frac{{g.h}}{2}$",
+            "a `{{ b.c }}` {{d}} {{ e f }} $\\frac{{g.h}}{2}$",
+        ),
+        # directives
+        (":::info[A *title*]\nb\n\n- c\n:::\nd", "A *title*\n\nb\n\n- c\n\nd"),
+        ("a\n::: tip A title: b\nc\n:::::\n::: {.d #e}\nf\n:::", "a\n\nA title: b\n\nc\n\nf"),
+        (
+            "::video[A title]{v=1}\n\n::c{d}\n\n::std\n\n```\n:::e\n```",
+            "A title\n\n::std\n\n```\n:::e\n```",
+        ),
+        ("a :quote[b *c*]{#d .e} f :g[h [i](j)].", "a b *c* f h i."),
+        (
+            "10:30[a] Note:[b] :c[d](e) `:f[g]` x::y[z] :smile:[k]",
+            "10:30[a] Note:[b] :cd `:f[g]` x::y[z] :smile:[k]",
+        ),
         ("## a {#b}", "## a"),
         ("a\n\n    x = 1\n\n    y = 2\n", "a\n\n```\nx = 1\n\ny = 2\n```"),
         ("{% highlight c x %}\nint x[] = {1};\n{% endhighlight %}", "```c\nint x[] = {1};\n```"),

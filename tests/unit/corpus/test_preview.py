@@ -86,6 +86,7 @@ def test_the_preview_counts_posts_and_words(posts: Path, home: Settings) -> None
 
 
 MENU = "Send this on Copy the link Facebook E-mail Mastodon Print"
+FOOTER = "Ann builds clocks in Bern, and she sells them there."
 CASES: dict[str, tuple[dict[str, str | bytes], int, dict[str, int], list[str]]] = {
     "an old encoding is converted": (
         {
@@ -126,6 +127,15 @@ CASES: dict[str, tuple[dict[str, str | bytes], int, dict[str, int], list[str]]] 
         {},
         ["warning: 1 post with an ambiguous date", "_posts/2007-01-01-a.md; write 2020-03-05"],
     ),
+    "repeated lines are counted": (
+        {f"2006-01-0{n}-a.md": f"{build_sentences(20 + n)}\n\n{FOOTER}\n" for n in range(1, 7)},
+        9,
+        {},
+        [
+            "left out of 6 posts: 60 words in lines that repeat across posts: "
+            "“Ann builds clocks in Bern, and she sells them there.” (6)"
+        ],
+    ),
     "a post that breaks a claim is named": (
         {"2007-01-01-menu.md": f"{build_sentences(8)} {MENU} {build_sentences(9)}"},
         3,
@@ -156,6 +166,7 @@ def test_what_is_found_is_kept_or_explained(case: str, posts: Path, home: Settin
 def test_every_reason_to_drop_a_file_has_advice() -> None:
     """The reasons are collected from the source of the modules that give them."""
     reasons = {"duplicate", "near_duplicate", "foreign_byline", "too_short", "no_text", "draft"}
+    reasons |= {"list_of_posts", "only_boilerplate"}
     reasons |= {f"breaks_{claim}" for claim in CLAIMS}
     for module in ("posts", "post_head", "conversations", "visibility_rules"):
         source = Path(raw_posts_import.__file__).parent / "importers" / f"{module}.py"

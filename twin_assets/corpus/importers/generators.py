@@ -195,6 +195,12 @@ _PROGRAM_TEXT_FILE = re.compile(
     re.IGNORECASE,
 )
 _TEMPLATE_FOLDERS = frozenset({"templates", "_templates", "scaffolds", "_partials", "partials"})
+# Saved pages that list posts. Lists under other names are found by their text (`boilerplate`).
+_LISTING_PAGE = re.compile(
+    r"(?:.*/)?(?:(?:tags?|categor(?:y|ies)|authors?)/(?:[^/]+/(?:page/?\d+/)?index|[^/]+)"
+    r"|page/?\d+/index|archives?(?:/index)?)\.x?html?",
+    re.IGNORECASE,
+)
 _ABOUT_THE_FOLDER = "about the folder (README, LICENSE …)"
 _NO_PAGE = "file from which the site builds no page"
 PAGE_REASONS = frozenset(
@@ -379,6 +385,8 @@ def build_skip_rule(
                 return "template"
             if not folders and stem.lower() in {"index", "404"}:
                 return "home page (index)"
+            if get_markup(name) == "html" and _LISTING_PAGE.fullmatch(path):
+                return "list of posts (tag, category, archive)"
         if row is not None and not is_in_post_folder(path, row, site.folders):
             return f"page outside {row.folders[0]}"
         if is_ignored(path):

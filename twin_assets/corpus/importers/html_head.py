@@ -1,6 +1,6 @@
-"""Read an HTML post's title, `<meta>` elements, language, day and canonical address.
+"""Parse HTML, and read a post's title, `<meta>` elements, language, day and canonical address.
 
-Scope: these fields of a page.
+Scope: the tree without what no reader sees, and these fields of a page.
 Out of scope: the post's text (`html_cleaning`).
 
 The field names follow https://ogp.me/,
@@ -24,14 +24,22 @@ _FORBIDDEN_NUMBER = re.compile(
     "&#(?:0*(?:[0-9]|[12][0-9]|3[01]|6553[45])(?![0-9])"
     "|[xX]0*(?:1?[0-9a-fA-F]|[fF]{3}[efEF])(?![0-9a-fA-F]))"
 )
-
-
 _PUBLISHED_CLASS = re.compile(
     r"(?:dt-)?published|(?:entry|post|article|publish|published|pub)[-_]?(?:date|time)",
     re.IGNORECASE,
 )
 _PUBLISHED_JSON = re.compile(r'"datePublished"\s*:\s*"([^"]+)"')
 _MAX_WORDS_BESIDE_TIME = 6
+# The value `until-found` is a browser's to show.
+_HIDDEN_STYLE = re.compile(r"(?:^|;)\s*display\s*:\s*none\b", re.IGNORECASE)
+_MAX_HIDDEN_SHARE = 1 / 3
+_TAG = re.compile(r"<(/?)([A-Za-z][\w:-]{0,60})\b[^<>]{0,2000}>")
+# Elements that hold no other ones, or that the next one of the kind ends.
+_UNNESTED_TAGS = frozenset(
+    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
+    | {"p", "li", "dt", "dd", "tr", "td", "th", "option", "pre", "code", "script", "style"}
+)
+_MAX_NESTED_TAGS = 80  # with items, cells and paragraphs between them, at most 240 levels
 _START_PAGE = re.compile(r"(?:https?://[^/]+)?/?(?:\.{1,2}/)*(?:index\.html?)?", re.IGNORECASE)
 
 
@@ -152,6 +160,9 @@ def parse_html(content: str) -> Any:
     try:
         parser = lxml_html.HTMLParser(encoding="utf-8")
         tree = lxml_html.document_fromstring(content.encode("utf-8", "replace"), parser=parser)
+        if is_cut_short(parser):
+            flat = remove_deep_tags(content).encode("utf-8", "replace")
+            tree = lxml_html.document_fromstring(flat, parser=parser)
     except etree.ParserError:
         return None
     if not (_FORBIDDEN.search(content) or _FORBIDDEN_NUMBER.search(content)):
@@ -162,3 +173,59 @@ def parse_html(content: str) -> Any:
         if isinstance(node.tag, str):
             node.text = _FORBIDDEN.sub("", node.text or "") or None
     return tree
+
+
+def is_cut_short(parser: Any) -> bool:
+    """Return whether an lxml parser stopped at 256 levels of elements, without the rest."""
+    error = parser.error_log.last_error
+    return error is not None and error.type_name == "ERR_RESOURCE_LIMIT"
+
+
+def remove_deep_tags(source: str) -> str:
+    """Return HTML without the tags of deeply nested elements, but with their text."""
+    pieces: list[str] = []
+    position = depth = 0
+    for tag in _TAG.finditer(source):
+        if tag[2].lower() in _UNNESTED_TAGS:
+            continue
+        depth = max(0, depth - 1) if tag[1] else depth + 1
+        if depth + bool(tag[1]) > _MAX_NESTED_TAGS:
+            pieces += [source[position : tag.start()], " "]
+            position = tag.end()
+    return "".join([*pieces, source[position:]])
+
+
+def drop_hidden_elements(tree: Any, source: str) -> None:
+    """Remove what the page hides with `hidden` or `display: none`, such as an e-mail's preheader.
+
+    Formulas and a large part of the text stay: scripts show what is hidden until the page is ready.
+
+    Args:
+        source: the tree's source, which is searched first, because few pages hide anything.
+    """
+    lower_case_source = source.lower()
+    if "hidden" not in lower_case_source and "display" not in lower_case_source:
+        return
+    total: int | None = None
+    for element in tree.xpath("//body//*[@hidden or @style]"):
+        is_hidden = str(element.get("hidden", "until-found")).lower() != "until-found"
+        if not is_hidden and not _HIDDEN_STYLE.search(str(element.get("style") or "")):
+            continue
+        if total is None:
+            total = _count_letters(tree)
+        parent, previous = element.getparent(), element.getprevious()
+        if (
+            parent is None
+            or next(element.iter("math"), None) is not None
+            or _count_letters(element) > _MAX_HIDDEN_SHARE * total
+        ):
+            continue
+        if previous is None:
+            parent.text = (parent.text or "") + (element.tail or "")
+        else:
+            previous.tail = (previous.tail or "") + (element.tail or "")
+        parent.remove(element)
+
+
+def _count_letters(element: Any) -> int:
+    return sum(len("".join(text.split())) for text in element.itertext())

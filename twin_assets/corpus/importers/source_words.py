@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twin_assets.corpus.code_blocks import iter_prose_lines, replace_highlights
-from twin_assets.corpus.importers.html_head import parse_html
+from twin_assets.corpus.importers.html_head import drop_hidden_elements, parse_html
 
 MAX_CHANGED_SHARE = 0.02
 """The largest share of a post's words that its document may miss, or have gained."""
@@ -38,14 +38,16 @@ _LINK_TARGET = re.compile(
     r"\](?:\([^()\s]{0,2000}(?:\([^()\s]{0,500}\)[^()\s]{0,500})?\)|:[ \t]*\S+)"
 )
 _EMPHASIS_OR_ESCAPE = re.compile(r"\*{1,3}|~~|\\(?=[^\w\s])")
+_HTML_TAG = re.compile(r"(?<!\\)</?[a-z][\w-]{0,60}(?:\s[^<>]{0,500})?/?>", re.IGNORECASE)
 _TEMPLATE_TAG = re.compile(r"\{%[^%]{0,500}%\}|\{\{[^{}]{0,500}\}\}")
 _NOTE = re.compile(r"\s*(?:\[\d{1,3}\]|[↩↑^†‡*]\s)")
 
 _BLOCKS = frozenset(
-    {"address", "article", "aside", "blockquote", "body", "br", "center", "dd", "details", "div"}
-    | {"dl", "dt", "fieldset", "figure", "footer", "h1", "h2", "h3", "h4", "h5", "h6", "header"}
-    | {"hr", "li", "main", "nav", "ol", "p", "section", "summary", "table", "tbody", "td", "th"}
-    | {"thead", "tr", "ul"}
+    {"address", "article", "aside", "blockquote", "body", "br", "caption", "center", "dd"}
+    | {"details", "dialog", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer"}
+    | {"form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "legend", "li"}
+    | {"main", "menu", "nav", "ol", "optgroup", "option", "p", "pre", "section", "summary"}
+    | {"table", "tbody", "td", "tfoot", "th", "thead", "title", "tr", "ul"}
 )
 _SKIPPED = frozenset(
     {"aside", "audio", "button", "canvas", "code", "figcaption", "footer", "form", "head", "iframe"}
@@ -71,7 +73,7 @@ _ORG_LINE = re.compile(
 )
 _ORG_INLINE = re.compile(
     r"\[\[[^\[\]]{0,2000}\]\[(?P<words>[^\[\]]{0,2000})\]\]|\[\[[^\[\]]{0,2000}\]\]"
-    r"|\[fn:[^\[\]]{0,2000}\]|@@[^@]{0,2000}@@|\{\{\{[^{}]{0,500}\}\}\}"
+    r"|\[(?:fn|cite(?:/[\w/-]{1,60})?):[^\[\]]{0,2000}\]|@@[^@]{0,2000}@@|\{\{\{[^{}]{0,500}\}\}\}"
     r"|(?<!\w)(?P<code>[=~])(?=\S)[^\n]{1,300}?(?<=\S)(?P=code)(?!\w)"
     r"|[<\[]\d{4}-\d\d-\d\d[^<>\[\]]{0,40}[>\]]"
 )
@@ -125,6 +127,8 @@ def read_html_words(
     tree = parse_html(_TEMPLATE_TAG.sub(" ", source))
     if tree is None:
         return SourceWords()
+    drop_hidden_elements(tree, source)
+    _separate_blocks(tree)
     root = _find_root(tree)
     everything = _count_all_words(str(tree.text_content()))
     limit = _MAX_SKIPPED_SHARE * count_words([str(root.text_content())]).total()
@@ -201,6 +205,15 @@ def _read_plain_words(
     return SourceWords(prose_words, _count_all_words(source))
 
 
+def _separate_blocks(tree: Any) -> None:
+    """Add a space at both ends of each block, as its source may have none between two blocks."""
+    for element in tree.iter(*_BLOCKS):
+        element.text = f" {element.text or ''}"
+        element.tail = f" {element.tail or ''}"
+        if len(element):
+            element[-1].tail = f"{element[-1].tail or ''} "
+
+
 def _find_root(tree: Any) -> Any:
     """Return the page's only article, or else its main part, or else all of it."""
     for name in ("article", "main"):
@@ -260,9 +273,9 @@ def _is_skipped(element: Any, limit: float) -> bool:
 
 
 def count_markdown_words(markdown: str) -> Counter[str]:
-    """Count the words of a document outside its code."""
+    """Count the words of a document outside its code and the tags of raw HTML."""
     prose = "\n".join(line for _, line in iter_prose_lines(markdown))
-    prose = _LINK_TARGET.sub("] ", _INLINE_CODE.sub(" ", prose))
+    prose = _HTML_TAG.sub(" ", _LINK_TARGET.sub("] ", _INLINE_CODE.sub(" ", prose)))
     paragraphs = map(_remove_formulas, prose.split("\n\n"))
     return count_words(_EMPHASIS_OR_ESCAPE.sub("", paragraph) for paragraph in paragraphs)
 

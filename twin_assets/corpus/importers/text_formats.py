@@ -43,6 +43,18 @@ _MAX_CPU_S = 60.0  # a post takes 0.1 s; other load does not affect CPU time
 _MAX_MEMORY = "-M1g"
 # An underscore in a name is no subscript, unless braces follow it. A file's own line comes later.
 _ORG_NAMES_WITH_UNDERSCORES = "#+OPTIONS: ^:{}\n"
+# A block of code, which is kept, or a footnote's definition. pandoc reads a colon behind its name
+# as the mark of a listing.
+_ORG_CODE_OR_NOTE = re.compile(
+    r"^[ \t]*\#\+begin_(?P<block>src|example|export)\b.*?^[ \t]*\#\+end_(?P=block)\b"
+    r"|^(?P<note>\[fn:[\w-]{1,100}\]):[ \t]*",
+    re.MULTILINE | re.DOTALL | re.IGNORECASE,
+)
+# pandoc leaves citations in the text, with escaped brackets: https://orgmode.org/manual/Citations.
+_ORG_CITATION = re.compile(r"[ \t]?\\\[cite(?:/[\w/-]{1,60})?:[^\[\]]{0,2000}@[^\[\]]{0,2000}\\\]")
+# Where a cell holds blocks, pandoc writes this instead of the table, unless it may write HTML.
+_LEFT_OUT_TABLE = re.compile(r"^\[TABLE\]$", re.MULTILINE)
+_HTML_TABLE = re.compile(r"^<table\b.*?</table>", re.MULTILINE | re.DOTALL)
 # A delimited block or code in a line, which is kept, or a link. pandoc reads the words of a link as
 # attributes (`.` a class, `#` an id), as Asciidoctor does only where they contain "=":
 # https://docs.asciidoctor.org/asciidoc/latest/macros/link-macro
@@ -85,6 +97,12 @@ def convert_to_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
     reader = PANDOC_FORMATS[head.suffix]
     body = head.document or _prepare_for_pandoc(head.body, reader).encode()
     markdown = _run_pandoc(body, reader)
+    if _LEFT_OUT_TABLE.search(markdown):
+        tables = _HTML_TABLE.findall(_run_pandoc(body, reader, extensions=""))
+        if len(tables) == len(_LEFT_OUT_TABLE.findall(markdown)):
+            markdown = _LEFT_OUT_TABLE.sub(lambda _: tables.pop(0), markdown)
+    if reader == "org":
+        markdown = _ORG_CITATION.sub("", markdown)
     metadata_match = re.match(r"---\n(.*?\n)---\n", markdown, re.DOTALL)
     if metadata_match is None:
         return markdown, {}
@@ -101,7 +119,9 @@ def convert_to_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
 def _prepare_for_pandoc(text: str, reader: str) -> str:
     """Return a text that pandoc reads as the format's own programs do."""
     if reader == "org":
-        return _ORG_NAMES_WITH_UNDERSCORES + text
+        return _ORG_NAMES_WITH_UNDERSCORES + _ORG_CODE_OR_NOTE.sub(
+            lambda match: f"{match['note']} " if match["note"] else match[0], text
+        )
     if reader == "asciidoc":
         text = remove_asciidoc_bylines(text.replace("\r\n", "\n"))
         values = dict(_ASCIIDOC_VALUE.findall(text))
@@ -114,6 +134,9 @@ def _rewrite_link(match: re.Match[str], *, values: Mapping[str, str]) -> str:
     target, text = match["target"], match["text"]
     if target and target.startswith("{"):
         name, _, rest = target[1:].partition("}")
+        if re.match(r"footnote(?:ref)?:|[a-z]+:\S*$", rest):
+            # `{empty}` before a macro separates it from a word, which pandoc does by itself.
+            return match[0].removeprefix("{empty}")
         if not re.match(r"https?://|link:", values.get(name, "")):
             return match[0] if not text or "=" in text else text
         target = values[name] + rest
@@ -131,15 +154,19 @@ def _rewrite_link(match: re.Match[str], *, values: Mapping[str, str]) -> str:
     return f'{target}["{escaped}"{attributes}]'
 
 
-def _run_pandoc(body: bytes, reader: str) -> str:
-    """Return Markdown with YAML metadata; pandoc has no access to other files or the network."""
+def _run_pandoc(body: bytes, reader: str, *, extensions: str = "-raw_html") -> str:
+    """Return Markdown with YAML metadata; pandoc has no access to other files or the network.
+
+    Args:
+        extensions: further extensions of the Markdown that pandoc writes.
+    """
     if reader in {"docx", "odt"}:
         reject_zip_bomb(body)
     has_suggestions = reader == "docx" and has_foreign_suggestions(body)
     command = [
         *(_find_pandoc_path(), "+RTS", _MAX_MEMORY, "-RTS", "--sandbox", "--standalone", "--quiet"),
         *(["--track-changes=reject"] if has_suggestions else []),
-        *("--wrap=none", "--from", reader, "--to", "gfm+tex_math_dollars-raw_html"),
+        *("--wrap=none", "--from", reader, "--to", f"gfm+tex_math_dollars{extensions}"),
     ]
     try:
         process = run_for_output(command, input_bytes=body, max_cpu_s=_MAX_CPU_S)

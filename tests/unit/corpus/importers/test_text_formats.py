@@ -141,6 +141,11 @@ def test_a_text_format_becomes_markdown(text: str, name: str, tag_count: int) ->
         ("a.adoc", ":d: https://x.org\n\n{d}/a[the docs]", "[the docs](https://x.org/a)"),
         ("a.adoc", "{base}/a/[the follow-up]", "the follow-up"),
         ("a.adoc", "----\nhttps://x.org[a.b c]\n----", "    https://x.org[a.b c]"),
+        ("a.adoc", "a word{empty}footnote:[A note.] ends", "a word[^1] ends\n\n[^1]: A note."),
+        ("a.adoc", "|===\n| a\na| * b\n* c\n|===", "<li><p>b</p></li>\n<li><p>c</p></li>"),
+        ("a.org", "a claim [cite/t:@k p. 3] and =[cite:@k]=", "a claim and `[cite:@k]`"),
+        ("a.org", "a word[fn:b] ends\n\n[fn:b]: A note.", "a word[^1] ends\n\n[^1]: A note."),
+        ("a.org", "#+begin_src c\n[fn:b]: c\n#+end_src", "[fn:b]: c"),
         ("a.org", "the name my_long_name of a^2", "the name my_long_name of a^2"),
     ],
 )
