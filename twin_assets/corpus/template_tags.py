@@ -25,8 +25,18 @@ _EXPRESSIONS = (
     r"[ \t]*(?:\|[^{}]{0,500})?-?\}\}"
 )
 TEMPLATE_TAG = re.compile(rf"{_TAGS}|{_EXPRESSIONS}|\{{:[^{{}}\n]{{0,200}}\}}")
+_RAW_TAG = re.compile(
+    r"\{\{-?[ \t]*raw[ \t]+(?:\"([^\"\n]{0,2000})\"|`([^`]{0,20000})`)[ \t]*-?\}\}"
+)
 _FOOTNOTE_MARK = re.compile(r"\[\^(?:\d{1,4}|(?:fn|note)[\w-]{0,50})\](?::[ \t]?)?")
 _HTML_TEMPLATE_TAG = re.compile(_TAGS)
+
+
+def replace_raw_tags(source: str) -> str:
+    """Return a post in which `{{raw "…"}}` (Go) is the text that it prints, also in code."""
+    if "{{" not in source:
+        return source
+    return _RAW_TAG.sub(lambda tag: str(tag[1] if tag[2] is None else tag[2]), source)
 
 
 def remove_template_tags(text: str) -> str:

@@ -117,6 +117,7 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
             "a `{{ b.c }}` {{d}} {{ e f }} $\\frac{{g.h}}{2}$",
             "a `{{ b.c }}` {{d}} {{ e f }} $\\frac{{g.h}}{2}$",
         ),
+        ('a {{raw "`<-`"}} b\n\n{{raw `\n    c := <-d\n`}}', "a `<-` b\n\n```\nc := <-d\n```"),
         # directives
         (":::info[A *title*]\nb\n\n- c\n:::\nd", "A *title*\n\nb\n\n- c\n\nd"),
         ("a\n::: tip A title: b\nc\n:::::\n::: {.d #e}\nf\n:::", "a\n\nA title: b\n\nc\n\nf"),
