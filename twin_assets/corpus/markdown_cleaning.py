@@ -30,7 +30,7 @@ from twin_assets.corpus.html_markdown import (
 from twin_assets.corpus.markdown_escapes import mark_escaped_character, resolve_escapes
 from twin_assets.corpus.markdown_syntax import build_basic_parser
 from twin_assets.corpus.mdx_syntax import add_mdx_rules, has_mdx_import
-from twin_assets.corpus.template_tags import remove_html_template_tags
+from twin_assets.corpus.template_tags import remove_html_template_tags, replace_raw_tags
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -70,7 +70,7 @@ def clean_markdown(text: str, *, title: str = "", is_mdx: bool = False) -> str:
     """
     if "xcalidraw" in text.lower() and _DRAWING.search(text):
         return ""
-    source = replace_highlights(text, fence_code)
+    source = replace_raw_tags(replace_highlights(text, fence_code))
     parser = _build_parser(is_mdx or has_mdx_import(source))
     tokens = parser.parse(source)
     if "<" in source:

@@ -20,13 +20,23 @@ _TAGS = r"\{%(?:[^{]|\{(?!%)){0,4000}?%\}|\{\{[<%](?:[^{]|\{(?!\{)){0,4000}?[%>]
 # `{{ name }}` may stand for itself in a sentence; a call (`{{image "a.png"}}`) and a field
 # (`{{ img.caption }}`, `{{ .Title | safe }}`) do not.
 _EXPRESSIONS = (
-    r"\{\{-?[ \t]*[A-Za-z][\w.-]{0,60}[ \t(]{1,9}[\"'`][^{}]{0,2000}\}\}"
+    r"\{\{-?[ \t]*[A-Za-z][\w.-]{0,60}[ \t(]{1,9}[\"'`](?:[^{}]|\{(?!\{)|\}(?!\})){0,2000}\}\}"
     r"|\{\{-?[ \t]*(?:[A-Za-z]\w{0,60}(?:\.\w{1,60}){1,9}|\.[A-Z]\w{0,60}(?:\.\w{1,60}){0,9})"
     r"[ \t]*(?:\|[^{}]{0,500})?-?\}\}"
 )
 TEMPLATE_TAG = re.compile(rf"{_TAGS}|{_EXPRESSIONS}|\{{:[^{{}}\n]{{0,200}}\}}")
+_RAW_TAG = re.compile(
+    r"\{\{-?[ \t]*raw[ \t]+(?:\"([^\"\n]{0,2000})\"|`([^`]{0,20000})`)[ \t]*-?\}\}"
+)
 _FOOTNOTE_MARK = re.compile(r"\[\^(?:\d{1,4}|(?:fn|note)[\w-]{0,50})\](?::[ \t]?)?")
 _HTML_TEMPLATE_TAG = re.compile(_TAGS)
+
+
+def replace_raw_tags(source: str) -> str:
+    """Return a post in which `{{raw "…"}}` (Go) is the text that it prints, also in code."""
+    if "{{" not in source:
+        return source
+    return _RAW_TAG.sub(lambda tag: str(tag[1] if tag[2] is None else tag[2]), source)
 
 
 def remove_template_tags(text: str) -> str:

@@ -112,11 +112,15 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         # template tags, indented and highlighted code
         ("a\n\n{{< x\n  y=1\n>}}\n\nb {% c `d` %} e", "a\n\nb e"),
         ("`{% a %}` {: .b}", "`{% a %}`"),
-        ('a {{image "b/c_d.png" "e"}} f {{ g.h }} {{ .I | j }}k', "a f k"),
+        (
+            'a {{image "b/c_d.png" "e"}}{{code "c.go" `/a {/` `/^}/`}} f {{ g.h }} {{ .I | j }}k',
+            "a f k",
+        ),
         (
             "a `{{ b.c }}` {{d}} {{ e f }} $\\frac{{g.h}}{2}$",
             "a `{{ b.c }}` {{d}} {{ e f }} $\\frac{{g.h}}{2}$",
         ),
+        ('a {{raw "`<-`"}} b\n\n{{raw `\n    c := <-d\n`}}', "a `<-` b\n\n```\nc := <-d\n```"),
         # directives
         (":::info[A *title*]\nb\n\n- c\n:::\nd", "A *title*\n\nb\n\n- c\n\nd"),
         ("a\n::: tip A title: b\nc\n:::::\n::: {.d #e}\nf\n:::", "a\n\nA title: b\n\nc\n\nf"),

@@ -64,6 +64,12 @@ _ASCIIDOC_CODE_OR_LINK = re.compile(
     r"\[(?P<text>(?:[^\[\]\n]|\n(?!\s*\n))+)\]",
     re.MULTILINE | re.DOTALL,
 )
+# pandoc fails at a file that it cannot read, and at an offset below the first level of headings. An
+# included file is a post of its own.
+_ASCIIDOC_INCLUSION = re.compile(
+    r"^(?:include::[^\[\n]{1,500}\[[^\]\n]{0,500}\]|:!?leveloffset!?:[^\n]{0,100})[ \t]*$",
+    re.MULTILINE,
+)
 _ASCIIDOC_ATTRIBUTE = re.compile(r"[.#,%=]")
 _ASCIIDOC_VALUE = re.compile(r"^:([\w-]+):[ \t]+(\S+)[ \t]*$", re.MULTILINE)
 _HIDDEN_CELLS = frozenset({"hide", "remove_cell", "remove-cell", "hide_cell", "hide-cell", "draft"})
@@ -124,6 +130,7 @@ def _prepare_for_pandoc(text: str, reader: str) -> str:
         )
     if reader == "asciidoc":
         text = remove_asciidoc_bylines(text.replace("\r\n", "\n"))
+        text = _ASCIIDOC_INCLUSION.sub("", text)
         values = dict(_ASCIIDOC_VALUE.findall(text))
         return _ASCIIDOC_CODE_OR_LINK.sub(partial(_rewrite_link, values=values), text)
     return text

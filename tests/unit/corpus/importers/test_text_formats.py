@@ -142,6 +142,7 @@ def test_a_text_format_becomes_markdown(text: str, name: str, tag_count: int) ->
         ("a.adoc", "{base}/a/[the follow-up]", "the follow-up"),
         ("a.adoc", "----\nhttps://x.org[a.b c]\n----", "    https://x.org[a.b c]"),
         ("a.adoc", "a word{empty}footnote:[A note.] ends", "a word[^1] ends\n\n[^1]: A note."),
+        ("a.adoc", "a\n\n:leveloffset: -1\n\ninclude::b.adoc[tag=c]\n\nd", "a\n\nd"),
         ("a.adoc", "|===\n| a\na| * b\n* c\n|===", "<li><p>b</p></li>\n<li><p>c</p></li>"),
         ("a.org", "a claim [cite/t:@k p. 3] and =[cite:@k]=", "a claim and `[cite:@k]`"),
         ("a.org", "a word[fn:b] ends\n\n[fn:b]: A note.", "a word[^1] ends\n\n[^1]: A note."),
