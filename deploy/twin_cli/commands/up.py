@@ -45,7 +45,7 @@ from twin_cli.commands.machine_stage import (
     resolve_recipe_name,
     show_machine,
 )
-from twin_cli.commands.outcome import OutcomeCode, TrainingOutcome
+from twin_cli.commands.outcome import OutcomeCode, TrainingOutcome, read_recorded_outcome
 from twin_cli.commands.page_commands import create_page_link
 from twin_cli.commands.presentation import format_endpoints
 from twin_cli.commands.preview_report import (
@@ -381,9 +381,12 @@ class _UpCommand:
             start_prose_measurement(stack, self.answer_model, display=self.display)
         self.display.begin_stage(5, "train, gate, release")
         if plan.outcome is not None:
+            outcome = plan.outcome
             if plan.state == "finished":
                 self.display.log("no retraining starts automatically; run `twin up --retrain`")
-            outcome = replace(plan.outcome, answer_model=self.answer_model)
+                # Since the plan, a newly named answer model has taken the tuned version's place.
+                outcome = read_recorded_outcome(stack.settings, subject.slug) or outcome
+            outcome = replace(outcome, answer_model=self.answer_model)
             report_outcome(outcome, display=self.display)
             return 0 if plan.state == "not_wanted" else int(outcome.code)
         dagster = DagsterHTTP.for_home(stack.settings)
