@@ -26,6 +26,7 @@ MAX_LIST_CHARACTERS = 150  # maximum length of a question or an answer in the li
 # The first two are shown elsewhere. The others describe the search for quotations, not quality.
 _HIDDEN_SCORES = ("latency_s", "cost_usd", "quotations", "quote_score", "quote_threshold")
 _MARKDOWN = re.compile(r"^> ?|\*\*", re.MULTILINE)  # the list shows quotations as plain text
+_QUOTE_MARK = re.compile(r"^> ?", re.MULTILINE)  # the bar shows it
 _OUTCOMES = {
     "thumbs": ("thumbs down", "thumbs up"),
     "comparison": ("lost a comparison", "won a comparison"),
@@ -166,7 +167,7 @@ def _render_trace_answer(row: TraceRow) -> str:
 def _render_without_writer(text: str) -> str:
     """Return a text that no model wrote, beside a bar if it begins with a quotation."""
     tag = "blockquote" if text.startswith("> ") else "div"
-    return f'<{tag} class="twin-answer">{escape_html(text)}</{tag}>'
+    return f'<{tag} class="twin-answer">{escape_html(_QUOTE_MARK.sub("", text))}</{tag}>'
 
 
 def render_prose_frame(label: str, prose_html: str) -> str:

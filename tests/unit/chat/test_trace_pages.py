@@ -148,5 +148,5 @@ def test_prose_is_framed_below_its_label_and_has_no_bar_of_a_quotation() -> None
         assert frame.index("not by &lt;Ann&gt;") < frame.index("One drop.")
         assert "<blockquote" not in frame
     assert "not by &lt;Ann&gt;:</b> One drop." in render_trace_list([row])
-    assert '<blockquote class="twin-answer">' in render_trace(TraceTree(quoted, (STEP,), {}))
+    assert '<blockquote class="twin-answer">One' in render_trace(TraceTree(quoted, (STEP,), {}))
     assert "twin-prose" not in render_trace(TraceTree(quoted, (STEP,), {}))
