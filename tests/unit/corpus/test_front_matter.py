@@ -162,6 +162,9 @@ def test_fields_are_read_in_several_spellings() -> None:
         ({"By": "Ada Lovelace"}, "Ada Lovelace"),
         ({"by": "ada", "author": "Ada Lovelace"}, "Ada Lovelace"),
         ({"author_name": "Ada"}, "Ada"),
+        ({"extra": {"translators": ["Bo Ek"]}}, "translated by Bo Ek"),
+        ({"taxonomies": {"authors": ["Ada"]}}, "Ada"),
+        ({"author": "Ada", "extra": {"author": "Bo Ek"}}, "Ada"),
         ({"contributors": ["Ada"], "editor": "Bo Ek", "reviewed_by": "Bo Ek"}, ""),
     ],
 )

@@ -375,6 +375,9 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
             "site/category/clocks.html": WORDS,
             "site/category/clocks/walk.html": WORDS,
             "site/page/2/index.html": WORDS,
+            "site/archives/2019/07/index.html": WORDS,
+            "site/blog/2019/index.html": WORDS,
+            "site/search/index.html": WORDS,
             "archive/2001/talk.html": WORDS,
         },
         "",
@@ -449,7 +452,7 @@ def test_files_that_are_no_posts_are_counted_by_reason(tmp_path: Path) -> None:
             "about the folder (README, LICENSE …)": 3,
             "home page (index)": 1,
             "json file": 1,
-            "list of posts (tag, category, archive)": 5,
+            "list of posts (tag, category, archive)": 8,
             "template": 1,
         },
     }

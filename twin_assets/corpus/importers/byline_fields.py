@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from twin_assets.corpus.importers.front_matter import get_text_field
-from twin_assets.corpus.importers.visibility_rules import normalize_key
+from twin_assets.corpus.importers.visibility_rules import NESTED_TABLES, normalize_key
 
 _WRITER_FIELDS = (
     *("author", "authors", "byline", "by", "writer", "writers", "writtenby", "postedby"),
@@ -39,9 +39,15 @@ def read_byline(fields: Mapping[str, Any]) -> str:
     A field contains a name, a list of names, or a list of mappings with a `name`.
 
     Args:
-        fields: fields with keys in any spelling; the first writer field with a name is used.
+        fields: fields with keys in any spelling; the first writer field with a name is used, the
+            post's own before those in a table such as Zola's `[extra]` or `[taxonomies]`.
     """
-    given = {normalize_key(key): value for key, value in fields.items()}
+    given: dict[str, Any] = {}
+    for name in (*NESTED_TABLES, "taxonomies"):
+        if isinstance(table := fields.get(name), dict):
+            members = cast("dict[str, Any]", table)
+            given |= {normalize_key(key): value for key, value in members.items()}
+    given |= {normalize_key(key): value for key, value in fields.items()}
     writers, translators = (
         next(filter(None, (_join_names(given[name]) for name in names if name in given)), "")
         for names in (_WRITER_FIELDS, _TRANSLATOR_FIELDS)

@@ -40,6 +40,8 @@ _UNNESTED_TAGS = frozenset(
     | {"p", "li", "dt", "dd", "tr", "td", "th", "option", "pre", "code", "script", "style"}
 )
 _MAX_NESTED_TAGS = 80  # with items, cells and paragraphs between them, at most 240 levels
+_END_TAG = re.compile(r"</(?:html|body)\s*>", re.IGNORECASE)
+_EARLY_END = re.compile(r"</html\s*>\s*(?!<!--)\S", re.IGNORECASE)
 _START_PAGE = re.compile(r"(?:https?://[^/]+)?/?(?:\.{1,2}/)*(?:index\.html?)?", re.IGNORECASE)
 
 
@@ -152,11 +154,15 @@ def _links_to_start_page(element: Any) -> bool:
 def parse_html(content: str) -> Any:
     """Return an lxml tree of a page or a fragment, or None if there is nothing to parse.
 
-    The parser takes bytes, because lxml rejects text that names an encoding in an XML declaration.
+    The parser ends at `</html>`; browsers show what follows, so early end tags are removed.
+
+    It takes bytes, because lxml rejects text that names an encoding in an XML declaration.
     Characters that XML forbids are removed, because lxml reads them (`&#8;`) but cannot write them.
     """
     lxml_html: Any = import_module("lxml.html")
     etree: Any = import_module("lxml.etree")
+    if _EARLY_END.search(content):
+        content = _END_TAG.sub("", content)
     try:
         parser = lxml_html.HTMLParser(encoding="utf-8")
         tree = lxml_html.document_fromstring(content.encode("utf-8", "replace"), parser=parser)

@@ -7,6 +7,7 @@ word-processor documents (`document_fields`).
 
 Formats: https://docutils.sourceforge.io/docs/ref/rst/restructuredtext.html#field-lists,
 https://getnikola.com/handbook.html#metadata-formats,
+https://ablog.readthedocs.io/en/stable/manual/posting-and-listing.html (`.. post:: DATE`),
 https://orgmode.org/manual/Export-Settings.html,
 https://docs.asciidoctor.org/asciidoc/latest/document/header/, https://ox-hugo.scripter.co.
 """
@@ -28,6 +29,8 @@ _NIKOLA = re.compile(r"\.\. ([a-z_]+):(?:[ \t]+(.*))?")
 _KEYWORD = re.compile(r"#\+([A-Za-z_]+):[ \t]*(.*)")
 _ADORNMENT = re.compile(r"([^\w\s])\1*")
 _COMMENT = re.compile(r"\.\.(?:[ \t].*)?")
+_ABLOG_POST = re.compile(r"\.\. post::[ \t]+(\S.*)")
+_RST_DIRECTIVE = re.compile(r"^\.\. (?:post|meta)::[^\n]*\n(?:[ \t]+\S[^\n]*\n)*", re.MULTILINE)
 _REVISION = re.compile(
     r"(?:v?\d[\w.]*,[ ]*)?(?:(?P<day>\d{4}-\d{2}-\d{2})\b.*|(?P<date>[^:]*\d{4})(?::.*)?)"
 )
@@ -90,7 +93,8 @@ def _read_rst_fields(text: str) -> Iterator[Field]:
         is_indented = line.startswith((" ", "\t"))
         candidate = line.strip() if in_comment else line  # `.. meta::` has indented fields
         match = _FIELD.fullmatch(candidate) or _NIKOLA.fullmatch(line)
-        if pending_field is not None and not (is_indented and line.strip()):
+        is_continued = is_indented and line.strip() and match is None
+        if pending_field is not None and not is_continued:
             yield pending_field
             pending_field = None
         if match is not None:
@@ -99,12 +103,19 @@ def _read_rst_fields(text: str) -> Iterator[Field]:
             pending_field = (pending_field[0], f"{pending_field[1]} {line.strip()}")
         elif _COMMENT.fullmatch(line):
             in_comment = True
+            if post := _ABLOG_POST.fullmatch(line):
+                yield "date", post[1]
         elif line and not (
             (is_indented and in_comment)
             or _ADORNMENT.fullmatch(line)
             or _ADORNMENT.fullmatch(next_line)
         ):
             return
+
+
+def remove_rst_fields(text: str) -> str:
+    """Return reStructuredText without ablog's `post` and `meta` blocks, which pandoc prints."""
+    return _RST_DIRECTIVE.sub("", text)
 
 
 def _read_asciidoc_fields(text: str) -> Iterator[Field]:

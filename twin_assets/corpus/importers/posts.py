@@ -59,6 +59,11 @@ _PUBLISH_DATE_FIELDS = ("publishdate", "embargo", "embargountil", "publishafter"
 _EXPIRY_DATE_FIELDS = ("expirydate", "expires", "expireson", "unpublishdate", "unpublish")
 _ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _DATELINE_LINES = 3
+_TITLE_TAGS = re.compile(
+    r"(?P<code>`[^`]*`)|\s*<br\s*/?>\s*|<(?P<tag>i|em|b|strong|code|span|su[bp]|small|tt|u|q|cite)"
+    r"(?: [^<>]*)?>(?P<words>[^<>]*)</(?P=tag)>",
+    re.IGNORECASE,
+)
 _DATELINE = re.compile(
     r"(?:(?:published|posted|written|date)(?: on)?:? )?(?=.*\d{4})([^\n#]{8,40})", re.IGNORECASE
 )
@@ -209,7 +214,7 @@ def read_post(
     meta_author = read_byline(page.meta)
     return Post(
         head=head,
-        title=front_matter.get_text_field(fields, "title")
+        title=_strip_title_tags(front_matter.get_text_field(fields, "title"))
         or (page.title if head.markup == "html" else "")
         or (_strip_heading_markup(find_first_heading(content)) if head.markup == "markdown" else "")
         or name_title,
@@ -274,6 +279,11 @@ def _list_addresses(fields: Mapping[str, Any], page: HtmlHead) -> list[str]:
     names = ("canonical_url", "canonical", "permalink", "url")
     named = [front_matter.get_text_field(fields, name) for name in names]
     return [*named, page.canonical, page.meta.get("og:url", "")]
+
+
+def _strip_title_tags(title: str) -> str:
+    """Return a title without HTML that sets its type; a tag in backticks is what it is about."""
+    return _TITLE_TAGS.sub(lambda match: match["code"] or match["words"] or " ", title)
 
 
 def _list_datelines(text: str) -> list[str]:

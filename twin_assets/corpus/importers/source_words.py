@@ -8,11 +8,12 @@ a document rightly leaves them out.
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twin_assets.corpus.code_blocks import iter_prose_lines, replace_highlights
@@ -81,13 +82,19 @@ _ASCIIDOC_LINE = re.compile(
     r"=+[ \t].*|\#+[ \t].*|:!?[\w-]+!?:.*|//.*|\[[^\]]*\][ \t]*|\.\w.*|\|.*"
     r"|(?:image|video|audio|include|ifdef|ifndef|ifeval|endif|toc|gist)::.*"
 )
+# A paragraph, or an open block, below the name of its kind.
+_ASCIIDOC_LISTING = re.compile(
+    r"^\[(?:source|listing|literal)\b[^\]\n]{0,200}\][ \t]*\n(?:--[ \t]*\n(?:[^\n]*\n)*?--[ \t]*$"
+    r"|(?:(?!-{4}|\.{4}|`{3}|\.\w|\[)[^\n]*\S[^\n]*(?:\n|\Z))+)",
+    re.MULTILINE,
+)
 _ASCIIDOC_FENCE = re.compile(r"(-{4,}|\.{4,}|\+{4,}|/{4,}|`{3,}|\|={3,})[^\n]*")
 _ASCIIDOC_INLINE = re.compile(
     r"(?:(?:https?|ftp|irc)://|(?:link|mailto|xref):|\{[\w-]{1,60}\})[^\s\[\]<>]{0,2000}"
     r"\[\"?(?P<words>[^\[\]]{0,1000}?)\"?(?:,[^\[\]]{0,300}=[^\[\]]{0,300})?\]"
     r"|(?:footnote(?:ref)?|image|icon|kbd|btn|menu|pass|stem|indexterm2?|anchor):[^\s\[]{0,300}"
     r"\[[^\[\]]{0,2000}\]"
-    r"|<<[^<>]{0,500}>>|\[\[[^\[\]]{0,500}\]\]"
+    r"|<<[^<>]{0,500}>>|\[\[[^\[\]]{0,500}\]\]|\+{3}(?:(?!\+{3})[\s\S]){0,2000}\+{3}"
     r"|`[^`]{1,1000}`|\+[^+\n]{1,300}\+|\{[\w-]{1,60}\}|\[[^\]\n]{0,100}\](?=\#)"
 )
 
@@ -175,7 +182,9 @@ def read_asciidoc_words(source: str) -> SourceWords:
         is_literal = is_after_blank and re.match(r"\s+(?![*.-]+\s|\d+\.|\S+::)", line)
         return r"\s*" if is_literal or (is_first and line.startswith("= ")) else ""
 
-    return _read_plain_words(source, find_end, _ASCIIDOC_LINE, _ASCIIDOC_INLINE)
+    prose = _ASCIIDOC_LISTING.sub("", source.replace("\r\n", "\n"))
+    words = _read_plain_words(prose, find_end, _ASCIIDOC_LINE, _ASCIIDOC_INLINE)
+    return replace(words, all=_count_all_words(source))
 
 
 def _read_plain_words(
@@ -275,7 +284,7 @@ def _is_skipped(element: Any, limit: float) -> bool:
 def count_markdown_words(markdown: str) -> Counter[str]:
     """Count the words of a document outside its code and the tags of raw HTML."""
     prose = "\n".join(line for _, line in iter_prose_lines(markdown))
-    prose = _HTML_TAG.sub(" ", _LINK_TARGET.sub("] ", _INLINE_CODE.sub(" ", prose)))
+    prose = html.unescape(_HTML_TAG.sub(" ", _LINK_TARGET.sub("] ", _INLINE_CODE.sub(" ", prose))))
     paragraphs = map(_remove_formulas, prose.split("\n\n"))
     return count_words(_EMPHASIS_OR_ESCAPE.sub("", paragraph) for paragraph in paragraphs)
 

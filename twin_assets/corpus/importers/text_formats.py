@@ -28,7 +28,7 @@ from twin_assets.corpus.importers.document_fields import (
     open_pdf,
     reject_zip_bomb,
 )
-from twin_assets.corpus.importers.native_fields import remove_asciidoc_bylines
+from twin_assets.corpus.importers.native_fields import remove_asciidoc_bylines, remove_rst_fields
 from twin_assets.corpus.importers.post_head import PostHead
 from twin_assets.corpus.importers.suffixes import (
     EXTRA_SUFFIXES,
@@ -64,12 +64,24 @@ _ASCIIDOC_CODE_OR_LINK = re.compile(
     r"\[(?P<text>(?:[^\[\]\n]|\n(?!\s*\n))+)\]",
     re.MULTILINE | re.DOTALL,
 )
-# pandoc fails at a file that it cannot read, and at an offset below the first level of headings. An
-# included file is a post of its own.
-_ASCIIDOC_INCLUSION = re.compile(
-    r"^(?:include::[^\[\n]{1,500}\[[^\]\n]{0,500}\]|:!?leveloffset!?:[^\n]{0,100})[ \t]*$",
+# pandoc prints blocks of comments, conditions and the lines below titles, takes the last letter of
+# a cell for the kind of the next one, and does not know listings in open blocks. It fails at a file
+# that it cannot read, and at an offset below the first level of headings; an included file is a
+# post of its own.
+_ASCIIDOC_BLOCK = re.compile(
+    r"^(?P<code>(?P<fence>-{4,}|\.{4,}|\+{4,}|`{3,})[^\n]*\n(?:[^\n]*\n)*?(?P=fence)[ \t]*$)"
+    r"|^(?P<slashes>/{4,})[ \t]*\n(?:[^\n]*\n)*?(?P=slashes)[ \t]*(?:\n|\Z)"
+    r"|^(?:ifn?def|ifeval|endif)::[^\n\[]{0,200}\[[^\n]{0,500}\][ \t]*(?:\n|\Z)"
+    r"|^(?:include::[^\[\n]{1,500}\[[^\]\n]{0,500}\]|:!?leveloffset!?:[^\n]{0,100})[ \t]*$"
+    r"|^(?P<title>(?=\S*\w)[^\s|\[.][^\n]{0,200})\n(?P<underline>(?P<mark>[-~^+])(?P=mark)+)[ \t]*$"
+    r"|^(?P<row>\|[^\n]*[^\s|\\]\|[^\n]*)$"
+    r"|^(?P<style>\[(?:source|listing)[^\]\n]{0,200}\][ \t]*\n)--[ \t]*\n"
+    r"(?P<listing>(?:[^\n]*\n)*?)--[ \t]*$",
     re.MULTILINE,
 )
+_ASCIIDOC_LEVELS = {"-": "==", "~": "===", "^": "====", "+": "====="}
+_ASCIIDOC_CELL_END = re.compile(r"(?P<word>[^\s|]+)\|")
+_ASCIIDOC_CELL_KIND = re.compile(r"(?:\d+(?:\.\d+)?[*+])?[<^>.]*[adehlmsv]?|.*\\")
 _ASCIIDOC_ATTRIBUTE = re.compile(r"[.#,%=]")
 _ASCIIDOC_VALUE = re.compile(r"^:([\w-]+):[ \t]+(\S+)[ \t]*$", re.MULTILINE)
 _HIDDEN_CELLS = frozenset({"hide", "remove_cell", "remove-cell", "hide_cell", "hide-cell", "draft"})
@@ -128,12 +140,32 @@ def _prepare_for_pandoc(text: str, reader: str) -> str:
         return _ORG_NAMES_WITH_UNDERSCORES + _ORG_CODE_OR_NOTE.sub(
             lambda match: f"{match['note']} " if match["note"] else match[0], text
         )
+    if reader == "rst":
+        return remove_rst_fields(text)
     if reader == "asciidoc":
-        text = remove_asciidoc_bylines(text.replace("\r\n", "\n"))
-        text = _ASCIIDOC_INCLUSION.sub("", text)
+        text = text.replace("\r\n", "\n")
+        text = _ASCIIDOC_BLOCK.sub(_rewrite_block, text)
+        text = remove_asciidoc_bylines(text)
         values = dict(_ASCIIDOC_VALUE.findall(text))
         return _ASCIIDOC_CODE_OR_LINK.sub(partial(_rewrite_link, values=values), text)
     return text
+
+
+def _rewrite_block(match: re.Match[str]) -> str:
+    """Return a block of AsciiDoc in the form that pandoc reads, or "" for what no reader sees."""
+    if match["title"]:
+        is_underlined = abs(len(match["title"]) - len(match["underline"])) <= 2
+        return f"{_ASCIIDOC_LEVELS[match['mark']]} {match['title']}" if is_underlined else match[0]
+    if match["row"]:
+        return _ASCIIDOC_CELL_END.sub(
+            lambda end: (
+                end[0] if _ASCIIDOC_CELL_KIND.fullmatch(end["word"]) else f"{end['word']} |"
+            ),
+            match["row"],
+        )
+    if match["style"]:
+        return f"{match['style']}----\n{match['listing']}----"
+    return match["code"] or ""
 
 
 def _rewrite_link(match: re.Match[str], *, values: Mapping[str, str]) -> str:

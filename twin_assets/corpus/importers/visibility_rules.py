@@ -99,7 +99,7 @@ _STRICTEST_FIRST = (
     *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"),
 )
 # Tables whose members are the post's fields, such as Zola's `[extra]` and Hugo's `[params]`.
-_NESTED_TABLES = (
+NESTED_TABLES = (
     *("extra", "params", "meta", "metadata", "page", "post", "publication", "publishing"),
 )
 _FIELD_LINE = re.compile(
@@ -127,7 +127,7 @@ def find_hidden_reason(*heads: Mapping[str, Any]) -> str:
     """
     reasons: set[str] = set()
     for fields in heads:
-        tables = (fields.get(name) for name in _NESTED_TABLES)
+        tables = (fields.get(name) for name in NESTED_TABLES)
         nested = (cast("dict[Any, Any]", table) for table in tables if isinstance(table, dict))
         for table in (fields, *nested):
             reasons.update(_list_reasons(table))

@@ -233,6 +233,18 @@ def test_the_creation_of_a_document_dates_it_if_nothing_else_does(
 
 
 @with_pandoc
+def test_fields_of_ablog_date_and_sign_a_post_and_are_no_text() -> None:
+    post = read(
+        ".. post:: June 12, 2020\n   :tags: walks\n   :author: Ann Lee\n   :location: Here\n\n"
+        f".. meta::\n   :description lang=en:\n      Nobody reads this\n\nA day\n=====\n\n{WORDS}",
+        "a.rst",
+    )
+    assert (post.title, post.author, post.tags) == ("A day", "Ann Lee", ["walks"])
+    assert f"{post.created_at:%F}" == "2020-06-12"
+    assert post.text.strip() == WORDS
+
+
+@with_pandoc
 @pytest.mark.parametrize("name", ["a.docx", "a.odt"])
 def test_a_file_that_does_not_match_its_suffix_is_rejected(name: str) -> None:
     with pytest.raises(UnreadablePostError, match="not_its_format"):
