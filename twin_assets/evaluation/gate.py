@@ -29,7 +29,7 @@ from twin_resources.registry.moves import GateClaim
 # another gate version releases nothing. A removed claim needs no new version: a candidate
 # that met all claims also met the remaining ones, and `judgement.py` drops the removed claim when
 # it reuses a stored verdict.
-GATE_VERSION = "gate-16"
+GATE_VERSION = "gate-18"
 
 RULES: Mapping[str, ClaimRule[Any]] = {
     rule.name: rule for measure in MEASURES for rule in measure.claims

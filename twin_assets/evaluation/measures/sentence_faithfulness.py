@@ -17,7 +17,9 @@ passes.
 
 The gateway shows only sentences that its judge does not flag. If the gate's judge is the same one,
 Bayes' rule gives the unsupported share of those: wrong × (1 − caught) of wrong × (1 − caught) +
-right × (1 − false alarms). Another judge of the gate (`TWIN_NLI_MODEL`) reads the shown sentences.
+right × (1 − false alarms). What the judge misses of a model's errors is unlike the planted ones, so
+`caught` is here the share that it caught of errors that a reader found (`RATED_CAUGHT`). Another
+judge of the gate (`TWIN_NLI_MODEL`) reads the shown sentences.
 """
 # pyright: strict
 
@@ -63,6 +65,9 @@ MIN_SEPARATION = 0.5  # smallest difference between the flagged shares of wrong 
 MAX_PLANTED_SENTENCES = 160  # half of their documents set the threshold, half give the error rates
 MIN_SENTENCES = 20  # minimum number of sentences to judge, and of right sentences in each half
 MIN_PER_KIND = 10
+# Of three answers of a 1.5B model that contradict a post, by a blind rating, the built-in judge
+# caught one (`tests/bench/bench_answers.py`); of the planted errors it catches nearly all.
+RATED_CAUGHT, RATED_ERRORS = 1, 3
 TAIL_PROBABILITY = 0.025  # on each side of a 95 % interval
 _KIND_LABELS = {
     "negated": "negations",
@@ -340,11 +345,13 @@ def estimate_unsupported(
     unsupported = _correct(flagged_draws, alarm_draws, caught_draws)
     alarms, caught = calibration.false_alarms.share, calibration.caught
     value = _correct(share, alarms, caught)
+    caught_by_rating = (RATED_CAUGHT + 0.5) / (RATED_ERRORS + 1)
+    rated_draws = np.minimum(caught_draws, _draw_beta(generator, RATED_CAUGHT, RATED_ERRORS))
     return (
         _interval(float(value), unsupported),
         _interval(
-            float(_share_of_unflagged(value, alarms, caught)),
-            _share_of_unflagged(unsupported, alarm_draws, caught_draws),
+            float(_share_of_unflagged(value, alarms, min(caught, caught_by_rating))),
+            _share_of_unflagged(unsupported, alarm_draws, rated_draws),
         ),
     )
 

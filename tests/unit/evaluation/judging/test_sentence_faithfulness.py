@@ -114,9 +114,8 @@ def test_prose_that_the_check_cannot_clean_never_passes() -> None:
     assert all(result.blocks == "voice" for result in claims)
 
 
-@pytest.mark.parametrize("wrong_share", [0.03, 0.3])
-def test_prose_passes_if_its_wrong_sentences_are_left_out(wrong_share: float) -> None:
-    measured = measure(3, wrong_share=wrong_share)
+def test_prose_passes_if_few_of_its_sentences_are_wrong() -> None:
+    measured = measure(3, wrong_share=0.03)
     claim = decide_claim(measured)
 
     assert claim.passed is True
@@ -185,7 +184,8 @@ def test_a_judge_that_misses_negations_can_only_refuse() -> None:
 
 
 def test_a_share_near_the_limit_is_not_decided() -> None:
-    result = decide_claim(measure(4, wrong_share=0.72))  # .2 of what the check lets through
+    # Readers found that the check misses more of a model's errors than of planted ones.
+    result = decide_claim(measure(3, wrong_share=0.3))
 
     assert result.passed is None
     assert result.detail.startswith("not decided: ")
