@@ -72,6 +72,13 @@ _ORG_LINE = re.compile(
     r"\*+[ \t].*|[ \t]*(?:\\begin\{.*|\#\+.*|\#[ \t].*|\#|\|.*|:[ \t].*"
     r"|(?:CLOCK|SCHEDULED|DEADLINE|CLOSED):.*)"
 )
+# A heading with its text, and the deeper headings below it.
+_ORG_UNEXPORTED = re.compile(
+    r"^(\*+)[ \t]+(?:[A-Z]{2,20}[ \t]+)?(?:\[\#\w\][ \t]+)?"
+    r"(?:COMMENT\b[^\n]*|[^\n]*[ \t]:(?:[\w@\#%]+:)*noexport:(?:[\w@\#%]+:)*[ \t]*)"
+    r"(?:\n(?!(?!\1\*)\*+[ \t])[^\n]*)*",
+    re.MULTILINE,
+)
 _ORG_INLINE = re.compile(
     r"\[\[[^\[\]]{0,2000}\]\[(?P<words>[^\[\]]{0,2000})\]\]|\[\[[^\[\]]{0,2000}\]\]"
     r"|\[(?:fn|cite(?:/[\w/-]{1,60})?):[^\[\]]{0,2000}\]|@@[^@]{0,2000}@@|\{\{\{[^{}]{0,500}\}\}\}"
@@ -170,7 +177,8 @@ def read_org_words(source: str) -> SourceWords:
             return r"\s*:end:\s*"
         return r"\s*" if line.startswith("[fn:") else ""
 
-    return _read_plain_words(source, find_end, _ORG_LINE, _ORG_INLINE)
+    prose = _ORG_UNEXPORTED.sub("", source.replace("\r\n", "\n"))
+    return _read_plain_words(prose, find_end, _ORG_LINE, _ORG_INLINE)
 
 
 def read_asciidoc_words(source: str) -> SourceWords:
