@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from twin_assets.corpus.bylines import is_named_author
 from twin_assets.corpus.code_blocks import iter_prose_lines
@@ -25,12 +26,29 @@ _LABEL = re.compile(
     rf"(?P<bold>\*\*|__)?(?P<name>(?(bold)[^\s*:][^*:\n]{{0,40}}?|{_NAME}))"
     r"(?(bold)(?::(?P=bold)|(?P=bold) ?:)|:) +\S"
 )
+# A whole turn may be bold, mostly a question. So may a note, so that the name must be a person's.
+_BOLD_TURN = re.compile(rf"(?:\*\*|__)(?P<name>{_NAME}): *[^\W_]")
 _HEADING = re.compile(r"#{1,6} ")
 _MIN_SPEAKERS = 2
 _MIN_TURNS = 2  # of each speaker
 _MIN_SHARE_OF_TURNS = 1 / 4  # of a post's paragraphs
 _MIN_SHARE_OF_FULL_NAMES = 1 / 3  # of the turns; a guest may have a handle, and a break a label
 _OWN_LABELS = frozenset({"i", "me"})
+
+
+@dataclass(frozen=True)
+class _Label:
+    """The label of a turn.
+
+    Attributes:
+        name: the speaker; the full name where the label is the initials of an earlier one.
+        is_bold: whether the label is bold.
+        is_bold_turn: whether the turn behind it is bold too.
+    """
+
+    name: str
+    is_bold: bool
+    is_bold_turn: bool
 
 
 def mark_other_speakers(text: str, names: Sequence[str]) -> str:
@@ -47,14 +65,19 @@ def mark_other_speakers(text: str, names: Sequence[str]) -> str:
     if not names or not has_dialogue_form(text):
         return text
     lines = text.split("\n")
-    prose, labels = _find_labels(text)
-    turns = Counter(match["name"] for match in labels.values())
+    prose, all_labels = _find_labels(text)
+    own = {label.name for label in all_labels.values() if _is_author(label.name, names)}
+    labels = {
+        index: label
+        for index, label in all_labels.items()
+        if not label.is_bold_turn or label.name in own or _FULL_NAME.fullmatch(label.name)
+    }
+    turns = Counter(label.name for label in labels.values())
     speakers = {name for name, count in turns.items() if count >= _MIN_TURNS}
-    own = {name for name in turns if _is_author(name, names)}
     full_names = [
-        match["name"]
-        for match in labels.values()
-        if match["name"] in speakers and match["bold"] and _FULL_NAME.fullmatch(match["name"])
+        label.name
+        for label in labels.values()
+        if label.name in speakers and label.is_bold and _FULL_NAME.fullmatch(label.name)
     ]
     has_full_names = len(set(full_names)) >= _MIN_SPEAKERS and len(
         full_names
@@ -70,8 +93,8 @@ def mark_other_speakers(text: str, names: Sequence[str]) -> str:
         return text
     is_others = False
     for index, line in enumerate(lines):
-        if index in labels and labels[index]["name"] in speakers | own:
-            is_others = labels[index]["name"] not in own
+        if index in labels and labels[index].name in speakers | own:
+            is_others = labels[index].name not in own
         elif index in prose and _HEADING.match(line):
             is_others = False
         if is_others and (line.strip() or index not in prose):
@@ -84,7 +107,7 @@ def has_dialogue_form(text: str) -> bool:
     if ":" not in text:
         return False
     prose, labels = _find_labels(text)
-    turns = Counter(match["name"] for match in labels.values())
+    turns = Counter(label.name for label in labels.values())
     paragraph_count = sum(1 for line in prose.values() if line.strip())
     return (
         len(turns) >= _MIN_SPEAKERS
@@ -93,10 +116,24 @@ def has_dialogue_form(text: str) -> bool:
     )
 
 
-def _find_labels(text: str) -> tuple[dict[int, str], dict[int, re.Match[str]]]:
-    """Return the lines of prose by their index, and the labels with which some of them begin."""
+def _find_labels(text: str) -> tuple[dict[int, str], dict[int, _Label]]:
+    """Return the lines of prose by their index, and the labels with which some of them begin.
+
+    A label that is the initials of an earlier full name, `**JS:**` after `**James Scott:**`, is
+    that person's.
+    """
     prose = dict(iter_prose_lines(text))
-    labels = {index: match for index, line in prose.items() if (match := _LABEL.match(line))}
+    labels: dict[int, _Label] = {}
+    names_by_initials: dict[str, str] = {}
+    for index, line in prose.items():
+        label = _LABEL.match(line)
+        bold_turn = None if label else _BOLD_TURN.match(line)
+        if not (match := label or bold_turn):
+            continue
+        name = names_by_initials.get(match["name"].replace(".", ""), match["name"])
+        if _FULL_NAME.fullmatch(name):
+            names_by_initials.setdefault("".join(word[0] for word in name.split()), name)
+        labels[index] = _Label(name, bool(bold_turn or label["bold"]), bool(bold_turn))
     return prose, labels
 
 

@@ -62,6 +62,27 @@ def test_one_odd_label_stops_no_interview(labels: tuple[str, ...], *, is_intervi
     assert marked == ("> " + text.replace("\n\n", "\n\n> ") if is_interview else text)
 
 
+@pytest.mark.parametrize(
+    ("turns", "own"),
+    [
+        # a whole question is bold, and initials follow the names
+        (["**Ana Ruiz: {}**", "**Bob Roe:** {}", "**AR: {}**", "**BR:** {}"], [0, 2]),
+        (["**Bob Roe: {}**", "**Ana Ruiz:** {}", "**BR:{}**", "**AR:** {}"], [1, 3]),
+        (["**Cy Moe: {}**", "**Di Roe:** {}", "**CM: {}** And so?", "**DR:** {}"], []),
+        (["**AR: {}**", "**B.R.:** {}", "**AR: {}**", "**B.R.:** {}"], [0, 2]),
+        # they are another speaker's
+        (["**Al Rey:** {}", "**Ana Ruiz:** {}", "**A.R.:** {}", "**Ana Ruiz:** {}"], [1, 3]),
+        # notes, and one speaker
+        (["**Note: {}**", "**Ana:** {}", "**Note: {}**", "**Ana:** {}"], [0, 1, 2, 3]),
+        (["**Bob Roe: {}**", "{}", "**Bob Roe: {}**", "{}"], [0, 1, 2, 3]),
+    ],
+)
+def test_bold_turns_and_initials_are_their_speakers(turns: list[str], own: list[int]) -> None:
+    lines = [turn.format(f"{number} {ANSWER}") for number, turn in enumerate(turns)]
+    marked = mark_other_speakers("\n\n".join(lines), NAMES).split("\n\n")
+    assert marked == [line if i in own else f"> {line}" for i, line in enumerate(lines)]
+
+
 def test_code_in_a_turn_of_another_stays_one_block() -> None:
     code = "```\na: 1\n\nb: 2\n```"
     text = "\n\n".join([f"Ana: {QUESTION}", f"Bob: {ANSWER}", code] * 2)

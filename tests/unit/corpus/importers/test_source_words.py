@@ -52,8 +52,8 @@ SAME: list[tuple[str, str, str]] = [
     ("org", f"{PROSE}\n\\begin{{align}}\n\\alpha \\beta\n\\end{{align}}\n- An item",
      f"{PROSE}\n\n- An item"),
     ("org", f"{PROSE} [cite/t:see @lovelace1843 page three;@hopper1952 chapter].", PROSE),
-    ("org", f"* A\n{PROSE}\n** Of hers :draft:noexport:\n{PROSE}\n*** Its end\n{PROSE}\n** B\n{PROSE}"
-     f"\n* TODO COMMENT C\n{PROSE}\n* COMMENT D\n{PROSE}\n* Comment\n{PROSE}",
+    ("org", f"* A\n{PROSE}\n** Of hers :draft:noexport:\n{PROSE}\n*** Its end\n{PROSE}\n** B\n"
+     f"{PROSE}\n* TODO COMMENT C\n{PROSE}\n* COMMENT D\n{PROSE}\n* Comment\n{PROSE}",
      f"{PROSE}\n\n{PROSE}\n\n{PROSE}"),
     ("asciidoc", f"{PROSE}\n\n|===\na| * {PROSE}\n|===",
      f"{PROSE}\n\n<table>\n<tbody>\n<td><ul>\n<li><p>{PROSE}</p></li>\n</ul></td>\n</table>"),
