@@ -33,6 +33,7 @@ _MIN_SPEAKERS = 2
 _MIN_TURNS = 2  # of each speaker
 _MIN_SHARE_OF_TURNS = 1 / 4  # of a post's paragraphs
 _MIN_SHARE_OF_FULL_NAMES = 1 / 3  # of the turns; a guest may have a handle, and a break a label
+_TITLE = re.compile(r"[^\W\d_]{2,}\.")  # "Dr.", which is not in a name's initials
 _OWN_LABELS = frozenset({"i", "me"})
 
 
@@ -132,7 +133,8 @@ def _find_labels(text: str) -> tuple[dict[int, str], dict[int, _Label]]:
             continue
         name = names_by_initials.get(match["name"].replace(".", ""), match["name"])
         if _FULL_NAME.fullmatch(name):
-            names_by_initials.setdefault("".join(word[0] for word in name.split()), name)
+            initials = "".join(word[0] for word in name.split() if not _TITLE.fullmatch(word))
+            names_by_initials.setdefault(initials, name)
         labels[index] = _Label(name, bool(bold_turn or label["bold"]), bool(bold_turn))
     return prose, labels
 

@@ -66,7 +66,7 @@ def test_one_odd_label_stops_no_interview(labels: tuple[str, ...], *, is_intervi
     ("turns", "own"),
     [
         # a whole question is bold, and initials follow the names
-        (["**Ana Ruiz: {}**", "**Bob Roe:** {}", "**AR: {}**", "**BR:** {}"], [0, 2]),
+        (["**Ana Ruiz: {}**", "**Dr. Bob Roe:** {}", "**AR: {}**", "**BR:** {}"], [0, 2]),
         (["**Bob Roe: {}**", "**Ana Ruiz:** {}", "**BR:{}**", "**AR:** {}"], [1, 3]),
         (["**Cy Moe: {}**", "**Di Roe:** {}", "**CM: {}** And so?", "**DR:** {}"], []),
         (["**AR: {}**", "**B.R.:** {}", "**AR: {}**", "**B.R.:** {}"], [0, 2]),
