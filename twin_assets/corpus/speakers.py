@@ -4,6 +4,9 @@ An interview stands on a site as labeled turns, `**Ana:** …` and `**Bob:** …
 own turns, and what stands before the first one, are the author's words. The others become block
 quotations: they stay readable beside an answer, but no training reads them, and a passage that is
 mostly quotation is not found (`is_mostly_quoted`).
+
+Another form has no labels: the questions are headings, or bold, and the first one greets the guest,
+`## Hi, Bob. Would you like to introduce yourself?`. What stands below them is the guest's.
 """
 # pyright: strict
 
@@ -27,8 +30,15 @@ _LABEL = re.compile(
     r"(?(bold)(?::(?P=bold)|(?P=bold) ?:)|:) +\S"
 )
 # A whole turn may be bold, mostly a question. So may a note, so that the name must be a person's.
-_BOLD_TURN = re.compile(rf"(?:\*\*|__)(?P<name>{_NAME}): *[^\W_]")
-_HEADING = re.compile(r"#{1,6} ")
+_BOLD_TURN = re.compile(rf"(?P<bold>\*\*|__)(?P<name>{_NAME}): *[^\W_]")
+_HEADING = re.compile(r"(#{1,6}) ")
+# A whole line that is a heading, or bold, perhaps with the mark of an item.
+_EMPHASIZED_LINE = re.compile(
+    r"(?:(?P<heading>#{1,6}) |(?P<item>(?:\d*[.)]|[*+-]) +)?(?P<bold>\*\*|__)(?=\S))"
+    r"(?P<words>(?:(?!(?P=bold)).)*)(?(bold)(?P=bold))\s*"
+)
+_GREETING = re.compile(r"(?:hi|hello|hey|welcome),? (?P<name>[^\W\d_][\w'’-]*)[.,!]", re.IGNORECASE)
+_MIN_QUESTIONS = 3
 _MIN_SPEAKERS = 2
 _MIN_TURNS = 2  # of each speaker
 _MIN_SHARE_OF_TURNS = 1 / 4  # of a post's paragraphs
@@ -55,16 +65,28 @@ class _Label:
 def mark_other_speakers(text: str, names: Sequence[str]) -> str:
     """Return a cleaned text whose turns by other speakers are block quotations.
 
-    A post is a dialogue if two speakers have two turns each, and these are a quarter of its
-    paragraphs. One of the speakers must be the author, or two must have bold full names and a third
-    of the turns: words such as "Problem:" and "Solution:" recur too.
-
     Args:
         text: Markdown, one line per paragraph.
         names: the author's name and aliases; without names, nothing is marked.
     """
-    if not names or not has_dialogue_form(text):
+    if not names:
         return text
+    marked = _mark_turns(text, names) if _has_turns(text) else text
+    return _mark_answers(text, names) if marked == text else marked
+
+
+def has_dialogue_form(text: str) -> bool:
+    """Return whether the turns of a text depend on who its author is (`mark_other_speakers`)."""
+    return _has_turns(text) or bool(_find_questions(text))
+
+
+def _mark_turns(text: str, names: Sequence[str]) -> str:
+    """Mark the turns that begin with the label of another speaker.
+
+    A post is a dialogue if two speakers have two turns each, and these are a quarter of its
+    paragraphs. One of the speakers must be the author, or two must have bold full names and a third
+    of the turns: words such as "Problem:" and "Solution:" recur too.
+    """
     lines = text.split("\n")
     prose, all_labels = _find_labels(text)
     own = {label.name for label in all_labels.values() if _is_author(label.name, names)}
@@ -103,8 +125,8 @@ def mark_other_speakers(text: str, names: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def has_dialogue_form(text: str) -> bool:
-    """Return whether the turns of a text depend on who its author is (`mark_other_speakers`)."""
+def _has_turns(text: str) -> bool:
+    """Return whether enough paragraphs begin with a label that recurs."""
     if ":" not in text:
         return False
     prose, labels = _find_labels(text)
@@ -115,6 +137,50 @@ def has_dialogue_form(text: str) -> bool:
         and max(turns.values()) >= _MIN_TURNS
         and len(labels) >= _MIN_SHARE_OF_TURNS * paragraph_count
     )
+
+
+def _mark_answers(text: str, names: Sequence[str]) -> str:
+    """Mark what stands below the questions to a guest, who is not the author.
+
+    A heading deeper than the question is in the answer; a bold line is the interviewer's where the
+    questions are bold.
+    """
+    questions = _find_questions(text)
+    greeting = next((_GREETING.match(match["words"]) for match in questions.values()), None)
+    if greeting is None or _is_author(greeting["name"], names):
+        return text
+    lines = text.split("\n")
+    prose = dict(iter_prose_lines(text))
+    question: re.Match[str] | None = None
+    for index, line in enumerate(lines):
+        emphasized = _EMPHASIZED_LINE.fullmatch(line) if index in prose else None
+        heading = _HEADING.match(line) if index in prose else None
+        if index in questions:
+            question = questions[index]
+        elif question is None or (emphasized and emphasized["bold"] and question["bold"]):
+            continue
+        elif heading and len(heading[1]) <= len(question["heading"] or "#" * 6):
+            question = None
+        elif line.strip() or index not in prose:
+            # The indent of an item's paragraphs would make them code in a quotation.
+            indent = len(question["item"] or "")
+            lines[index] = f"> {re.sub(rf'^ {{0,{indent}}}', '', line)}"
+    return "\n".join(lines)
+
+
+def _find_questions(text: str) -> dict[int, re.Match[str]]:
+    """Return the questions of an interview that greets its guest, by the index of their line."""
+    if not _GREETING.search(text):
+        return {}
+    questions = {
+        index: match
+        for index, line in iter_prose_lines(text)
+        if (match := _EMPHASIZED_LINE.fullmatch(line)) and match["words"].endswith("?")
+    }
+    if len(questions) < _MIN_QUESTIONS:
+        return {}
+    first_question = next(iter(questions.values()))
+    return questions if _GREETING.match(first_question["words"]) else {}
 
 
 def _find_labels(text: str) -> tuple[dict[int, str], dict[int, _Label]]:
@@ -128,14 +194,14 @@ def _find_labels(text: str) -> tuple[dict[int, str], dict[int, _Label]]:
     names_by_initials: dict[str, str] = {}
     for index, line in prose.items():
         label = _LABEL.match(line)
-        bold_turn = None if label else _BOLD_TURN.match(line)
-        if not (match := label or bold_turn):
+        match = label or _BOLD_TURN.match(line)
+        if match is None:
             continue
         name = names_by_initials.get(match["name"].replace(".", ""), match["name"])
         if _FULL_NAME.fullmatch(name):
             initials = "".join(word[0] for word in name.split() if not _TITLE.fullmatch(word))
             names_by_initials.setdefault(initials, name)
-        labels[index] = _Label(name, bool(bold_turn or label["bold"]), bool(bold_turn))
+        labels[index] = _Label(name, is_bold=bool(match["bold"]), is_bold_turn=label is None)
     return prose, labels
 
 

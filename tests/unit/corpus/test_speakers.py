@@ -83,6 +83,28 @@ def test_bold_turns_and_initials_are_their_speakers(turns: list[str], own: list[
     assert marked == [line if i in own else f"> {line}" for i, line in enumerate(lines)]
 
 
+@pytest.mark.parametrize(
+    ("greeting", "question", "is_others"),
+    [
+        ("## Hi, Bob. Who are you?", "## And why do clocks stop?", True),
+        ("1. **Hello Bob, who are you?**", "2. **And why do clocks stop?**", True),
+        # a guest who is the author, and questions to nobody
+        ("## Hi, Ana. Who are you?", "## And why do clocks stop?", False),
+        ("## Who are you?", "## And why do clocks stop?", False),
+    ],
+)
+def test_answers_below_questions_to_a_guest_are_the_guests(
+    greeting: str, question: str, *, is_others: bool
+) -> None:
+    answer = f"   {ANSWER}\n\n   ### In short\n\n   {ANSWER}" if "**" in question else ANSWER
+    blocks = ["I met him.", greeting, answer, question, answer, question, answer, "# Then", "Tea."]
+    text = "\n\n".join(blocks)
+    others = {ANSWER, "### In short"} if is_others else set[str]()
+    assert mark_other_speakers(text, NAMES).split("\n\n") == [
+        f"> {line.strip()}" if line.strip() in others else line for line in text.split("\n\n")
+    ]
+
+
 def test_code_in_a_turn_of_another_stays_one_block() -> None:
     code = "```\na: 1\n\nb: 2\n```"
     text = "\n\n".join([f"Ana: {QUESTION}", f"Bob: {ANSWER}", code] * 2)
