@@ -62,6 +62,49 @@ def test_one_odd_label_stops_no_interview(labels: tuple[str, ...], *, is_intervi
     assert marked == ("> " + text.replace("\n\n", "\n\n> ") if is_interview else text)
 
 
+@pytest.mark.parametrize(
+    ("turns", "own"),
+    [
+        # a whole question is bold, and initials follow the names
+        (["**Ana Ruiz: {}**", "**Dr. Bob Roe:** {}", "**AR: {}**", "**BR:** {}"], [0, 2]),
+        (["**Bob Roe: {}**", "**Ana Ruiz:** {}", "**BR:{}**", "**AR:** {}"], [1, 3]),
+        (["**Cy Moe: {}**", "**Di Roe:** {}", "**CM: {}** And so?", "**DR:** {}"], []),
+        (["**AR: {}**", "**B.R.:** {}", "**AR: {}**", "**B.R.:** {}"], [0, 2]),
+        # they are another speaker's
+        (["**Al Rey:** {}", "**Ana Ruiz:** {}", "**A.R.:** {}", "**Ana Ruiz:** {}"], [1, 3]),
+        # notes, and one speaker
+        (["**Note: {}**", "**Ana:** {}", "**Note: {}**", "**Ana:** {}"], [0, 1, 2, 3]),
+        (["**Bob Roe: {}**", "{}", "**Bob Roe: {}**", "{}"], [0, 1, 2, 3]),
+    ],
+)
+def test_bold_turns_and_initials_are_their_speakers(turns: list[str], own: list[int]) -> None:
+    lines = [turn.format(f"{number} {ANSWER}") for number, turn in enumerate(turns)]
+    marked = mark_other_speakers("\n\n".join(lines), NAMES).split("\n\n")
+    assert marked == [line if i in own else f"> {line}" for i, line in enumerate(lines)]
+
+
+@pytest.mark.parametrize(
+    ("greeting", "question", "is_others"),
+    [
+        ("## Hi, Bob. Who are you?", "## And why do clocks stop?", True),
+        ("1. **Hello Bob, who are you?**", "2. **And why do clocks stop?**", True),
+        # a guest who is the author, and questions to nobody
+        ("## Hi, Ana. Who are you?", "## And why do clocks stop?", False),
+        ("## Who are you?", "## And why do clocks stop?", False),
+    ],
+)
+def test_answers_below_questions_to_a_guest_are_the_guests(
+    greeting: str, question: str, *, is_others: bool
+) -> None:
+    answer = f"   {ANSWER}\n\n   ### In short\n\n   {ANSWER}" if "**" in question else ANSWER
+    blocks = ["I met him.", greeting, answer, question, answer, question, answer, "# Then", "Tea."]
+    text = "\n\n".join(blocks)
+    others = {ANSWER, "### In short"} if is_others else set[str]()
+    assert mark_other_speakers(text, NAMES).split("\n\n") == [
+        f"> {line.strip()}" if line.strip() in others else line for line in text.split("\n\n")
+    ]
+
+
 def test_code_in_a_turn_of_another_stays_one_block() -> None:
     code = "```\na: 1\n\nb: 2\n```"
     text = "\n\n".join([f"Ana: {QUESTION}", f"Bob: {ANSWER}", code] * 2)

@@ -33,8 +33,19 @@ _IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_IDEOGRAPH}]|(?:(?![{_IDEOGRAPH}])[^\W\d_]){{2,}}")
 # The bounds keep the time linear where marks are not closed.
 _ADDRESS = re.compile(r"(?<!\S)\S{0,300}(?:@|://|www\.)\S{0,2000}")
-_INLINE_CODE = re.compile(r"(?<!\\)(`+)(?!`).{1,1000}?(?<!`)\1(?!`)", re.DOTALL)
-_FORMULA = re.compile(r"\\\(.{1,1000}?\\\)|(?<![\\$\w])\$[^$]{1,300}\$", re.DOTALL)
+_INLINE_CODE = re.compile(
+    # A formula that Pandoc has written ends with its dollar.
+    r"(?<![\\$])\$`[^`$]{1,1000}`\$"
+    r"|(?<!\\)(`+)(?!`)(?:(?!\n[ \t]*\n).){1,1000}?(?<!`)\1(?!`)",
+    re.DOTALL,
+)
+# Two prices of a sentence or of a list are no formula (https://pandoc.org/MANUAL.html#math).
+_FORMULA = re.compile(
+    r"\\\(.{1,1000}?\\\)"
+    r"|(?<![\\$\w])\$(?!\s)(?:[^$\\\n]|\\.|\n(?![ \t]*(?:[*+-]|\d+[.)])[ \t])){1,1000}"
+    r"(?<!\s)\$(?!\d)",
+    re.DOTALL,
+)
 _LINK_TARGET = re.compile(
     r"\](?:\([^()\s]{0,2000}(?:\([^()\s]{0,500}\)[^()\s]{0,500})?\)|:[ \t]*\S+)"
 )
@@ -72,6 +83,13 @@ _ORG_LINE = re.compile(
     r"\*+[ \t].*|[ \t]*(?:\\begin\{.*|\#\+.*|\#[ \t].*|\#|\|.*|:[ \t].*"
     r"|(?:CLOCK|SCHEDULED|DEADLINE|CLOSED):.*)"
 )
+# A heading with its text, and the deeper headings below it.
+_ORG_UNEXPORTED = re.compile(
+    r"^(\*+)[ \t]+(?:[A-Z]{2,20}[ \t]+)?(?:\[\#\w\][ \t]+)?"
+    r"(?:COMMENT\b[^\n]*|[^\n]*[ \t]:(?:[\w@\#%]+:)*noexport:(?:[\w@\#%]+:)*[ \t]*)"
+    r"(?:\n(?!(?!\1\*)\*+[ \t])[^\n]*)*",
+    re.MULTILINE,
+)
 _ORG_INLINE = re.compile(
     r"\[\[[^\[\]]{0,2000}\]\[(?P<words>[^\[\]]{0,2000})\]\]|\[\[[^\[\]]{0,2000}\]\]"
     r"|\[(?:fn|cite(?:/[\w/-]{1,60})?):[^\[\]]{0,2000}\]|@@[^@]{0,2000}@@|\{\{\{[^{}]{0,500}\}\}\}"
@@ -93,7 +111,7 @@ _ASCIIDOC_INLINE = re.compile(
     r"(?:(?:https?|ftp|irc)://|(?:link|mailto|xref):|\{[\w-]{1,60}\})[^\s\[\]<>]{0,2000}"
     r"\[\"?(?P<words>[^\[\]]{0,1000}?)\"?(?:,[^\[\]]{0,300}=[^\[\]]{0,300})?\]"
     r"|(?:footnote(?:ref)?|image|icon|kbd|btn|menu|pass|stem|indexterm2?|anchor):[^\s\[]{0,300}"
-    r"\[[^\[\]]{0,2000}\]"
+    r"\[(?:[^\[\]]|\[[^\[\]]{0,1000}\]){0,2000}\]"
     r"|<<[^<>]{0,500}>>|\[\[[^\[\]]{0,500}\]\]|\+{3}(?:(?!\+{3})[\s\S]){0,2000}\+{3}"
     r"|`[^`]{1,1000}`|\+[^+\n]{1,300}\+|\{[\w-]{1,60}\}|\[[^\]\n]{0,100}\](?=\#)"
 )
@@ -170,7 +188,8 @@ def read_org_words(source: str) -> SourceWords:
             return r"\s*:end:\s*"
         return r"\s*" if line.startswith("[fn:") else ""
 
-    return _read_plain_words(source, find_end, _ORG_LINE, _ORG_INLINE)
+    prose = _ORG_UNEXPORTED.sub("", source.replace("\r\n", "\n"))
+    return _read_plain_words(prose, find_end, _ORG_LINE, _ORG_INLINE)
 
 
 def read_asciidoc_words(source: str) -> SourceWords:
@@ -184,7 +203,7 @@ def read_asciidoc_words(source: str) -> SourceWords:
 
     prose = _ASCIIDOC_LISTING.sub("", source.replace("\r\n", "\n"))
     words = _read_plain_words(prose, find_end, _ASCIIDOC_LINE, _ASCIIDOC_INLINE)
-    return replace(words, all=_count_all_words(source))
+    return replace(words, all=words.all | _count_all_words(source))
 
 
 def _read_plain_words(
@@ -211,7 +230,8 @@ def _read_plain_words(
         lambda match: f" {_INLINE_CODE.sub(' ', match['words'] or '')} ", "\n".join(prose)
     )
     prose_words = count_words(map(_remove_formulas, text.split("\n\n")))
-    return SourceWords(prose_words, _count_all_words(source))
+    # A word may end where a macro begins.
+    return SourceWords(prose_words, prose_words | _count_all_words(source))
 
 
 def _separate_blocks(tree: Any) -> None:

@@ -39,6 +39,9 @@ SAME: list[tuple[str, str, str]] = [
     ("html", f"<p>{PROSE}, {PROSE}, {PROSE}</p><p hidden>{PROSE} at home</p>",
      f"{PROSE}, {PROSE}, {PROSE}"),
     ("html", f"<p>{PROSE} since 1999, ada@example.org</p>", f"{PROSE} since 1999, [email]"),
+    ("html", f"<ul><li>{PROSE} ($10 or less)</li><li>{PROSE} ($20)</li></ul><p>$x = y$</p>",
+     f"- {PROSE} ($10 or less)\n- {PROSE} ($20)\n\n$`x = y`$ $x = y$"),
+    ("html", f"<p>{PROSE} (`)</p><p>{PROSE} <code>~</code></p>", f"{PROSE} (`)\n\n{PROSE} `~`"),
     ("org", f"* A headline\n:PROPERTIES:\n:ID: of the headline\n:END:\n{PROSE}", PROSE),
     ("org", f"#+TITLE: A title of it\n{PROSE} [[https://a.example/b][told]] ~code~",
      f"{PROSE} [told](https://a.example/b) `code`"),
@@ -49,6 +52,9 @@ SAME: list[tuple[str, str, str]] = [
     ("org", f"{PROSE}\n\\begin{{align}}\n\\alpha \\beta\n\\end{{align}}\n- An item",
      f"{PROSE}\n\n- An item"),
     ("org", f"{PROSE} [cite/t:see @lovelace1843 page three;@hopper1952 chapter].", PROSE),
+    ("org", f"* A\n{PROSE}\n** Of hers :draft:noexport:\n{PROSE}\n*** Its end\n{PROSE}\n** B\n"
+     f"{PROSE}\n* TODO COMMENT C\n{PROSE}\n* COMMENT D\n{PROSE}\n* Comment\n{PROSE}",
+     f"{PROSE}\n\n{PROSE}\n\n{PROSE}"),
     ("asciidoc", f"{PROSE}\n\n|===\na| * {PROSE}\n|===",
      f"{PROSE}\n\n<table>\n<tbody>\n<td><ul>\n<li><p>{PROSE}</p></li>\n</ul></td>\n</table>"),
     ("asciidoc", f"= A title\nAda Lovelace\n:tags: some, tags\n\n== Its section\n{PROSE}", PROSE),
@@ -58,6 +64,8 @@ SAME: list[tuple[str, str, str]] = [
      PROSE),
     ("asciidoc", f"{PROSE}footnote:[A note on it] `code` // not a comment\n// a comment of hers",
      f"{PROSE} `code` // not a comment"),
+    ("asciidoc", f"{PROSE} of wallsfootnote:[Read https://a.example/b[what she told]].",
+     f"{PROSE} of walls."),
 ]  # fmt: skip
 
 
