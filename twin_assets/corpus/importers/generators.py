@@ -150,6 +150,7 @@ GENERATORS = (
     ),
     Generator("gatsby", ((r"gatsby-config\.\w+",),)),
     Generator("gridsome", ((r"gridsome\.config\.\w+",),)),
+    Generator("quartz", ((r"quartz\.config\.\w+", r"content/.*"),), ("content",)),
     Generator("quartz", ((r"quartz\.config\.\w+",),)),
     Generator("pelican", ((r"pelicanconf\.py",),)),
     Generator("quarto", ((r"_quarto\.yml",),), is_framework=True, ignored=_UNDERSCORE_NAME),
