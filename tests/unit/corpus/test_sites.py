@@ -336,6 +336,8 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
             "posts/a.md": POST,
             "b.md": POST,
             "_b.md": POST,
+            "posts/c/_examples/d.md": POST,
+            "_freeze/e.md": POST,
         },
         "",
         "quarto",

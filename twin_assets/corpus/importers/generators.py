@@ -153,7 +153,12 @@ GENERATORS = (
     Generator("quartz", ((r"quartz\.config\.\w+", r"content/.*"),), ("content",)),
     Generator("quartz", ((r"quartz\.config\.\w+",),)),
     Generator("pelican", ((r"pelicanconf\.py",),)),
-    Generator("quarto", ((r"_quarto\.yml",),), is_framework=True, ignored=_UNDERSCORE_NAME),
+    Generator(
+        "quarto",
+        ((r"_quarto\.yml",),),
+        is_framework=True,
+        ignored=_UNDERSCORE_NAME_OR_FOLDER,
+    ),
     Generator("mkdocs", ((r"mkdocs\.yml",),), is_framework=True),
     Generator(
         "blog",
