@@ -55,8 +55,8 @@ _ORG_CITATION = re.compile(r"[ \t]?\\\[cite(?:/[\w/-]{1,60})?:[^\[\]]{0,2000}@[^
 # Where a cell holds blocks, pandoc writes this instead of the table, unless it may write HTML.
 _LEFT_OUT_TABLE = re.compile(r"^\[TABLE\]$", re.MULTILINE)
 _HTML_TABLE = re.compile(r"^<table\b.*?</table>", re.MULTILINE | re.DOTALL)
-# A literal block or code in a line, which is kept, or a reference of Sphinx with its own words, which
-# pandoc shows as code, with its target.
+# A literal block or code in a line, which is kept, or a reference of Sphinx with its own words,
+# which pandoc shows as code, with its target.
 _RST_CODE_OR_REFERENCE = re.compile(
     r"^(?P<indent>[ \t]*)(?:(?!\.\.[ ])[^\n]*::"
     r"|\.\.[ ](?:code(?:-block)?|sourcecode|raw|math|highlight)::[^\n]*)[ \t]*\n"

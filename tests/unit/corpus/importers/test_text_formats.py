@@ -144,8 +144,11 @@ def test_a_text_format_becomes_markdown(text: str, name: str, tag_count: int) ->
         ("a.adoc", "a word{empty}footnote:[A note.] ends", "a word[^1] ends\n\n[^1]: A note."),
         ("a.adoc", "a\n\n:leveloffset: -1\n\ninclude::b.adoc[tag=c]\n\nd", "a\n\nd"),
         ("a.adoc", "|===\n| a\na| * b\n* c\n|===", "<li><p>b</p></li>\n<li><p>c</p></li>"),
-        ("a.rst", "See :doc:`our *first*\npost </a/b>` and :ref:`more <c>`.",
-         "See our \\*first\\* post and more."),
+        (
+            "a.rst",
+            "See :doc:`our *first*\npost </a/b>` and :ref:`more <c>`.",
+            "See our \\*first\\* post and more.",
+        ),
         ("a.rst", "See :doc:`/a/b`.", "See `/a/b`."),
         ("a.rst", "``:doc:`a <b>` or``", "`` :doc:`a <b>` or ``"),
         ("a.rst", "So::\n\n  x\n\n  :doc:`a <b>`\n", "    :doc:`a <b>`"),
