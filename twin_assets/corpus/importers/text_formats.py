@@ -58,7 +58,7 @@ _HTML_TABLE = re.compile(r"^<table\b.*?</table>", re.MULTILINE | re.DOTALL)
 # A literal block or code in a line, which is kept, or a reference of Sphinx with its own words,
 # which pandoc shows as code, with its target.
 _RST_CODE_OR_REFERENCE = re.compile(
-    r"^(?P<indent>[ \t]*)(?:(?!\.\.[ ])[^\n]*::"
+    r"^(?P<indent>[ \t]*)(?=\S)(?:(?!\.\.[ ])[^\n]*::"
     r"|\.\.[ ](?:code(?:-block)?|sourcecode|raw|math|highlight)::[^\n]*)[ \t]*\n"
     r"(?:[ \t]*\n|(?P=indent)[ \t]+[^\n]*(?:\n|\Z))*"
     r"|``[^\n]+?``(?!`)"
