@@ -51,13 +51,23 @@ _NAME = (
     rf"({_CAPITALIZED_WORD}"
     rf"(?:[ ](?:(?:de|van|von|der|den|la|le|da|di|bin|al)[ ])*{_CAPITALIZED_WORD}){{1,3}})"
 )
+# What a text says about its writer in a sentence, which fields that name who published it do not.
+_GUEST = r"[Gg]uest (?:[Bb]log )?(?:[Pp]ost|[Aa]rticle|[Ee]ssay|[Cc]olumn)"
+_GUEST_PREFIX = (
+    r"[*_>]*\s*(?:(?:[Nn]ote|[Ee]ditor(?:['’]?s|s['’]) note):[*_]* )?"
+    r"(?:(?:[Tt]his|[Tt]he following)(?: post)? is an? |[Aa]n? )?"
+)
+_GUEST_LINES = (
+    re.compile(rf"{_GUEST_PREFIX}{_GUEST},? (?:written )?(?:by|from)[ ]{_NAME}\b.{{0,300}}"),
+    re.compile(
+        r"[*_]*[Tt]his (?:(?:(?:blog )?post|article|essay|tutorial) (?:was|is)"
+        rf"|is the \w+ part of an? \w+) written by[ ]{_NAME}[*_]*[.]?(?: .{{0,200}})?"
+    ),
+)
+_GUEST_TITLE = re.compile(rf"(?:.*\W)?{_GUEST} (?:by|from)[ ]{_NAME}\b.*")
 _AUTHOR_LINES = (
     re.compile(rf"[*_]*(?:[Bb]y|[Ww]ritten by|[Aa]uthor:)[ ]{_NAME}[*_]*[.]?"),
-    re.compile(
-        r"[*_>]*\s*(?:[Tt]his is an? |[Ee]ditor['’]s note: (?:[Tt]his is )?an? |[Aa] )?"
-        rf"[Gg]uest (?:[Pp]ost|[Aa]rticle|[Ee]ssay|[Cc]olumn)(?:,? (?:written )?(?:by|from)|:)[ ]"
-        rf"{_NAME}\b.{{0,200}}"
-    ),
+    re.compile(rf"{_GUEST_PREFIX}{_GUEST}:[ ]{_NAME}\b.{{0,200}}"),
 )
 _TRANSLATOR_LINES = (
     re.compile(
@@ -66,6 +76,17 @@ _TRANSLATOR_LINES = (
         rf"[ ]{_NAME}[*_)\]]*[.]?"
     ),
 )
+
+# What says that a text is somebody else's, translated; "翻译自动", "译自己的" and "译自我" do not.
+_TRANSLATION_LINE = re.compile(
+    r"[*_>\s]*(?:[\[【（(「]\s*)?(?:(?:本文|此文)(?:是|系)?(?:翻译|翻譯|译|譯|编译|編譯)"
+    r"|翻译|翻譯|译|譯)自(?![己我动動然由身学學]|本人|笔者|筆者).{1,300}"
+    r"|[*_>\s]*[\[【（(]\s*(?:译文|譯文)[^\]】）)]{0,200}[\]】）)][*_]*"
+)
+_TRANSLATION_TITLE = re.compile(
+    r"(?:[\[【（(「]\s*(?:译|譯|翻译|翻譯|译文|譯文)\s*[\]】）)」]|(?:译|譯|翻译|翻譯)[:：])"
+)
+_UNNAMED_WRITER = "anonymous"
 
 # What stands before a colon at the head of a translation, by what it names.
 _CREDIT_LABELS = {
@@ -103,24 +124,39 @@ _CREDITED_WORDS = re.compile(
 )
 
 
-def find_byline(text: str, byline: str) -> str:
+def find_byline(text: str, byline: str, *, title: str = "") -> str:
     """Return a post's byline, after what its text says about writer and translator.
 
     Args:
         text: the cleaned text; `By Jane Doe` at either end, or credits at the head such as
             `原文作者：Jane Doe`, which most translations have.
         byline: the byline of the export or the fields, or "". It names the writer, but where the
-            head names another one of a translation, it names who published it.
+            text names a guest, or the head says that it is a translation, who published it.
+        title: the post's title, which may say the same.
     """
     credits_ = _read_credits(text)
-    writer = byline or extract_author(text) or credits_.get("author", "")
+    guest = _extract_name(title, (_GUEST_TITLE,)) or _extract_name(text, _GUEST_LINES)
+    named_writer = guest or extract_author(text) or credits_.get("author", "")
+    writer = guest or byline or named_writer
     translator = extract_translator(text) or credits_.get("translator", "")
     original_author = credits_.get("original_author", "")
-    if is_translation(byline) or not (translator or original_author):
+    if is_translation(byline):
+        return byline
+    if not original_author and _is_marked_as_translation(text, title):
+        original_author = named_writer or _UNNAMED_WRITER
+    if not (translator or original_author):
         return writer
     writer = original_author or credits_.get("author", "") or writer
     translator = translator or (byline if byline != writer else "")
     return f"{writer}, {TRANSLATED_BY} {translator}".lstrip(", ") if translator else writer
+
+
+def _is_marked_as_translation(text: str, title: str) -> bool:
+    """Return whether a title or the first lines say that the text is a translation."""
+    prose = (line.strip() for _, line in iter_prose_lines(text) if line.strip())
+    return bool(_TRANSLATION_TITLE.match(title.strip())) or any(
+        map(_TRANSLATION_LINE.fullmatch, islice(prose, _EDGE_LINES))
+    )
 
 
 def _read_credits(text: str) -> dict[str, str]:
@@ -147,7 +183,7 @@ def _read_credits(text: str) -> dict[str, str]:
 
 def extract_author(text: str) -> str:
     """Return the name in a line like "By Jane Doe" or "Guest post by Jane Doe", or ""."""
-    return _extract_name(text, _AUTHOR_LINES)
+    return _extract_name(text, (*_GUEST_LINES, *_AUTHOR_LINES))
 
 
 def extract_translator(text: str) -> str:
@@ -160,7 +196,8 @@ def _extract_name(text: str, patterns: Sequence[re.Pattern[str]]) -> str:
     for line in dict.fromkeys([*lines[:_EDGE_LINES], *lines[-_EDGE_LINES:]]):
         for pattern in patterns:
             if len(line) < 400 and (match := pattern.fullmatch(line)):
-                return match[1].rstrip("._")
+                name = re.split(r"(?<=\w\w\w)\. ", match[1], maxsplit=1)[0]  # the next sentence
+                return name.rstrip("._")
     return ""
 
 

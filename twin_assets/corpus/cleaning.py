@@ -362,7 +362,7 @@ def _prepare_post(post: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
     if not row["own_reason"]:
         is_mdx = str(post["source_id"]).lower().endswith(".mdx")
         text = _clean_body(str(post["markup"]), str(post["text"]), title=title, is_mdx=is_mdx)
-        row["byline"] = find_byline(text, row["byline"])
+        row["byline"] = find_byline(text, row["byline"], title=title)
         text = boilerplate.remove_platform_lines(text)
         if has_dialogue_form(text):
             text = mark_other_speakers(text, names)

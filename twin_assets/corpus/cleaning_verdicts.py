@@ -9,8 +9,9 @@ They are decided again at every import: of 1,871 posts, that takes a second or t
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 
 import polars as pl
@@ -29,8 +30,13 @@ from twin_assets.corpus.bylines import (
     is_role,
     is_translation,
 )
+from twin_assets.corpus.importers import feed
 from twin_assets.corpus.language import count_words
-from twin_assets.corpus.near_duplicates import collapse_copies, find_similar_texts
+from twin_assets.corpus.near_duplicates import (
+    collapse_copies,
+    find_containing_texts,
+    find_similar_texts,
+)
 from twin_assets.corpus.reconciliation import sum_counts
 
 MIN_WORDS = 10
@@ -210,7 +216,7 @@ def decide_verdicts(
     remaining = (
         posts.filter(pl.col("own_reason") == "")
         .join(foreign, on="source_id", how="anti")
-        .select(*columns, "url")
+        .select(*columns, "source", "title", "url")
         .sort(pl.col("published_at").fill_null(_LATEST), "source_id")  # undated posts are last
     )
     lists = find_lists_of_posts(remaining)
@@ -235,7 +241,10 @@ def decide_verdicts(
             ranks[id_] = (published_at or _LATEST, -word_count, source_id)
     remaining = remaining.drop("lines", "body")  # of 20,000 posts, they take 60 MB
     comparable = {id_: text for id_, text in texts.items() if -ranks[id_][1] >= MIN_WORDS}
-    replacements = collapse_copies(ranks, find_similar_texts(comparable, on_text=on_text))
+    teasers = find_containing_texts(comparable, _list_whole_posts(remaining, comparable))
+    whole_texts = {id_: text for id_, text in comparable.items() if id_ not in teasers}
+    replacements = collapse_copies(ranks, find_similar_texts(whole_texts, on_text=on_text))
+    replacements |= {id_: replacements.get(whole, whole) for id_, whole in teasers.items()}
     verdicts: dict[str, tuple[str, str]] = dict.fromkeys(posts["document_id"], ("", ""))
     verdicts |= dict.fromkeys(lists, (LIST_OF_POSTS, ""))
     copies: dict[str, list[dict[str, str]]] = defaultdict(list)
@@ -268,3 +277,33 @@ def decide_verdicts(
         },
         schema=VERDICT_SCHEMA,
     )
+
+
+def _list_whole_posts(posts: pl.DataFrame, ids: Collection[str]) -> dict[str, list[str]]:
+    """Return the posts of which a feed's entry may be the beginning, by the entry's id.
+
+    They have its address or its title, and are not from a feed.
+
+    Args:
+        posts: `document_id`, `source`, `title` and `url`.
+        ids: the posts that count.
+    """
+    pages: dict[tuple[str, str], list[str]] = defaultdict(list)
+    entries: dict[str, tuple[tuple[str, str], ...]] = {}
+    for id_, source, title, url in posts.select(
+        "document_id", "source", "title", "url"
+    ).iter_rows():
+        if id_ not in ids:
+            continue
+        address = re.sub(r"\Ahttps?://|/?(?:index\.html?)?\Z", "", url)
+        keys = tuple((kind, key) for kind, key in (("url", address), ("title", title)) if key)
+        if source == feed.NAME:
+            entries[id_] = keys
+        else:
+            for key in keys:
+                pages[key].append(id_)
+    candidates = {
+        id_: list(dict.fromkeys(page for key in keys for page in pages.get(key, ())))
+        for id_, keys in entries.items()
+    }
+    return {id_: found for id_, found in candidates.items() if found}

@@ -32,6 +32,10 @@ from twin_assets.corpus.shingles import jaccard, shingles
 MIN_SIMILARITY = 0.65
 """Texts with at least this Jaccard similarity of three-word sequences are copies of each other."""
 
+MIN_CONTAINED_SHARE = 0.9
+"""A text with at least this share of its three-word sequences in a longer one is a part of it; a
+page's formulas and links may read otherwise in a feed."""
+
 SHINGLE_WORDS = 3
 BAND_COUNT, ROWS_PER_BAND = 24, 4
 _SEED = 20_260_801
@@ -98,6 +102,28 @@ def find_candidate_pairs(sets: Iterable[tuple[str, frozenset[int]]]) -> set[tupl
         for similar_names in names_by_band.values():
             pairs.update(combinations(sorted(similar_names), 2))
     return pairs
+
+
+def find_containing_texts(
+    texts: Mapping[str, str], candidates: Mapping[str, Iterable[str]]
+) -> dict[str, str]:
+    """Map each name whose text is a part of a candidate's text to the candidate with most words.
+
+    Args:
+        candidates: the names of the texts that may contain a text, by its name.
+    """
+    containing: dict[str, str] = {}
+    for name, others in candidates.items():
+        part = shingles(texts[name], width=SHINGLE_WORDS)
+        wholes = {other: shingles(texts[other], width=SHINGLE_WORDS) for other in others}
+        found = [
+            (len(whole), other)
+            for other, whole in wholes.items()
+            if len(whole) > len(part) and len(part & whole) >= MIN_CONTAINED_SHARE * len(part)
+        ]
+        if part and found:
+            containing[name] = max(found)[1]
+    return containing
 
 
 def collapse_copies(

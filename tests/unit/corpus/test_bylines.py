@@ -137,6 +137,12 @@ BODY = "A paragraph by itself.\n\nAnother one, by the way.\n\nA third.\n\nA four
         ("Guest post by Ann Lee", "Ann Lee"),
         ("This is a guest post by Ann Lee, who builds clocks.", "Ann Lee"),
         ("*Editor's note: This is a guest article from Ann Lee.*", "Ann Lee"),
+        ("The following is a guest post by Ann Lee, he describes clocks:", "Ann Lee"),
+        ("**Note:** This is a guest blog post by Ann Lee and Bo Ek from Oslo.", "Ann Lee"),
+        ("This is a guest blog post written by Ann Lee, with help from Bo.", "Ann Lee"),
+        ("This post was written by Ann Lee.", "Ann Lee"),
+        ("This is the second part of a tutorial written by Ann Lee. More words.", "Ann Lee"),
+        ("This post was written by hand", ""),
         ("By the river", ""),
         ("By Monday all was done", ""),
         ("Written by hand", ""),
@@ -201,6 +207,31 @@ def test_credits_at_the_head_name_writer_and_translator(head: str, byline: str, 
 
 
 @pytest.mark.parametrize(
+    ("title", "head", "byline", "found"),
+    [
+        ("A walk", "This is a guest post by Ann Lee.", "Bo Ek", "Ann Lee"),
+        ("Guest Post by Ann Lee: A walk", "Words.", "Bo Ek", "Ann Lee"),
+        ("A walk – a guest post by Ann Lee", "Words.", "", "Ann Lee"),
+        ("Guest Post: Final Encoding in Oslo", "Words.", "Bo Ek", "Bo Ek"),
+        ("A walk", "By Ann Lee", "Bo Ek", "Bo Ek"),
+        ("散步", "[ 翻译自英文原文：A walk ]", "王小明", "anonymous, translated by 王小明"),
+        ("散步", "【本文翻译自 Oslo ,原文链接：https://a.example】", "", "anonymous"),
+        ("【译】散步", "春天。", "王小明", "anonymous, translated by 王小明"),
+        ("散步", "（译文，原文在此）", "王小明", "anonymous, translated by 王小明"),
+        ("【译】散步", "作者：Ann Lee", "王小明", "Ann Lee, translated by 王小明"),
+        ("翻译自动化", "翻译自动化的工具。", "王小明", "王小明"),
+        ("散步", "编译自己的内核。", "王小明", "王小明"),
+        ("散步", "本文译自我的英文博客。", "王小明", "王小明"),
+        ("散步（译名）", "译文：春天。", "王小明", "王小明"),
+    ],
+)
+def test_a_guest_or_a_translation_is_not_by_who_published_it(
+    title: str, head: str, byline: str, found: str
+) -> None:
+    assert find_byline(f"{head}\n\n{BODY}", byline, title=title) == found
+
+
+@pytest.mark.parametrize(
     ("byline", "is_name"),
     [("José Núñez", True), ("jnunez", True), ("admin", False), ("", False), ("Bo", False)],
 )
@@ -233,6 +264,7 @@ def test_a_name_in_the_middle_or_in_code_is_not_a_byline() -> None:
         ({"clockcat": 8, "admin": 3}, "Ana Ruiz", 11, ["clockcat"], []),
         ({"Ana M. Ruiz": 8, "A. Ruiz": 3, "Ruiz, Ana": 1}, "Ana Ruiz", 12, [], []),
         ({"Ana Ruiz, translated by Bo Ek": 105, "Ana Ruiz": 52}, "Ana Ruiz", 52, [], []),
+        ({"anonymous, translated by Ana Ruiz": 1, "Ana Ruiz": 15, "": 3}, "Ana Ruiz", 18, [], []),
         ({"translated by Ana Ruiz": 2, "Bo Ek, translated by Ana Ruiz": 9}, "Ana Ruiz", 2, [], []),
     ],
 )

@@ -121,6 +121,35 @@ def test_the_earliest_of_equal_posts_is_kept() -> None:
     assert frame["duplicate_of"].to_list() == [build_document_id("c")] * 2 + ["", ""]
 
 
+@pytest.mark.parametrize(
+    ("teaser", "reason"),
+    [
+        ({}, "near_duplicate"),
+        ({"url": "", "title": "A clock"}, "near_duplicate"),
+        ({"url": "http://a.example/clock"}, "near_duplicate"),
+        ({"url": "https://a.example/boat/"}, ""),
+        ({"source": "blog"}, ""),
+        ({"text": "The clock of our town is a subject to which I shall return."}, ""),
+    ],
+)
+def test_a_feeds_beginning_of_a_post_that_is_there_whole_is_a_copy(
+    teaser: dict[str, Any], reason: str
+) -> None:
+    whole = f"{TEXT} " + " ".join(f"Wheel {n} has {n} teeth of brass." for n in range(20))
+    page = {"url": "https://a.example/clock/index.html", "source": "blog"}
+    frame = clean_all_posts(
+        build_raw_rows(
+            {"source_id": "b", "text": whole, "title": "A clock", **page},
+            {"source_id": "a", "source": "feed", "title": "", "url": "https://a.example/clock/"}
+            | {"created_at": datetime(2001, 1, 1, tzinfo=UTC)}
+            | teaser,
+        )
+    )
+    rows = {row["source_id"]: row for row in frame.to_dicts()}
+    assert [rows[name]["dropped_because"] for name in "ab"] == [reason, ""]
+    assert rows["a"]["duplicate_of"] == (build_document_id("b") if reason else "")
+
+
 def test_a_list_of_posts_takes_no_paragraph_from_them() -> None:
     paragraphs = [f"Clock {n} of the town hall has {n} wheels and {n} hands." for n in range(6)]
     posts = [f"{text}\n\nNobody but me has mended number {n}." * 2 for n, text in

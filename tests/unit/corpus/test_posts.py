@@ -71,6 +71,21 @@ def test_the_title_is_the_posts_and_not_the_sites(head: str, body: str) -> None:
     assert read_post(html.encode(), source_id="a.html").title == "A page"
 
 
+@pytest.mark.parametrize(
+    ("source", "title"),
+    [
+        ("Ann&#39;s AT&amp;T", "Ann's AT&T"),
+        ("A&nbsp;walk &#x2013; <em>R&amp;D</em>", "A walk – R&D"),
+        ("Result&lt;T&gt; and `&lt;T&gt;`", "Result<T> and `&lt;T&gt;`"),
+        ("Why ?a=1&copy=2 fails", "Why ?a=1&copy=2 fails"),
+        ("The `<i>` and <i>I</i>", "The `<i>` and I"),
+    ],
+)
+def test_a_title_has_no_html_outside_code(source: str, title: str) -> None:
+    for text in (f'---\ntitle: "{source}"\n---\nText', f"# {source}\n\nText"):
+        assert " ".join(read_post(text.encode(), source_id="a.md").title.split()) == title
+
+
 def test_html_heads_give_language_canonical_address_and_last_change() -> None:
     body = (
         '<html lang="pt-BR"><head><link rel="alternate canonical" href="https://a.example/one">'

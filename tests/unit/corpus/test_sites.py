@@ -312,6 +312,23 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
             "posts/h-left.md": "draft private",
         },
     ),
+    "Quartz": (
+        {
+            "quartz.config.ts": "",
+            "content/a.md": POST,
+            "content/deep/c.md": POST,
+            "docs/b.md": POST,  # the manual of Quartz itself
+        },
+        "",
+        "quartz",
+        {"content/a.md": "A 2020-03-05", "content/deep/c.md": "A 2020-03-05"},
+    ),
+    "Quartz without its folder": (
+        {"quartz.config.ts": "", "notes/a.md": POST},
+        "",
+        "quartz",
+        {"notes/a.md": "A 2020-03-05"},
+    ),
     "Quarto": (
         {
             "_quarto.yml": "",
@@ -319,6 +336,8 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
             "posts/a.md": POST,
             "b.md": POST,
             "_b.md": POST,
+            "posts/c/_examples/d.md": POST,
+            "_freeze/e.md": POST,
         },
         "",
         "quarto",

@@ -150,9 +150,15 @@ GENERATORS = (
     ),
     Generator("gatsby", ((r"gatsby-config\.\w+",),)),
     Generator("gridsome", ((r"gridsome\.config\.\w+",),)),
+    Generator("quartz", ((r"quartz\.config\.\w+", r"content/.*"),), ("content",)),
     Generator("quartz", ((r"quartz\.config\.\w+",),)),
     Generator("pelican", ((r"pelicanconf\.py",),)),
-    Generator("quarto", ((r"_quarto\.yml",),), is_framework=True, ignored=_UNDERSCORE_NAME),
+    Generator(
+        "quarto",
+        ((r"_quarto\.yml",),),
+        is_framework=True,
+        ignored=_UNDERSCORE_NAME_OR_FOLDER,
+    ),
     Generator("mkdocs", ((r"mkdocs\.yml",),), is_framework=True),
     Generator(
         "blog",

@@ -59,16 +59,19 @@ _PUBLISH_DATE_FIELDS = ("publishdate", "embargo", "embargountil", "publishafter"
 _EXPIRY_DATE_FIELDS = ("expirydate", "expires", "expireson", "unpublishdate", "unpublish")
 _ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _DATELINE_LINES = 3
-_TITLE_TAGS = re.compile(
-    r"(?P<code>`[^`]*`)|\s*<br\s*/?>\s*|<(?P<tag>i|em|b|strong|code|span|su[bp]|small|tt|u|q|cite)"
+# Without its semicolon, an entity may be part of an address (`?a=1&copy=2`).
+_CODE_OR_ENTITY = r"(?P<code>`[^`]*`)|(?P<entity>&(?:#\d{1,7}|#x[\da-f]{1,6}|[a-z]\w{1,31});)"
+_TITLE_HTML = re.compile(
+    rf"{_CODE_OR_ENTITY}|\s*<br\s*/?>\s*"
+    r"|<(?P<tag>i|em|b|strong|code|span|su[bp]|small|tt|u|q|cite)"
     r"(?: [^<>]*)?>(?P<words>[^<>]*)</(?P=tag)>",
     re.IGNORECASE,
 )
+_HEADING_HTML = re.compile(rf"{_CODE_OR_ENTITY}|<[^>]+>", re.IGNORECASE)
 _DATELINE = re.compile(
     r"(?:(?:published|posted|written|date)(?: on)?:? )?(?=.*\d{4})([^\n#]{8,40})", re.IGNORECASE
 )
 _IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_TAG = re.compile(r"<[^>]+>")
 _HIDDEN_FOLDERS: Mapping[str, str] = {
     **dict.fromkeys(("_drafts", "drafts", "draft", "unpublished"), "draft"),
     **dict.fromkeys(("private", "_private"), "private"),
@@ -214,7 +217,7 @@ def read_post(
     meta_author = read_byline(page.meta)
     return Post(
         head=head,
-        title=_strip_title_tags(front_matter.get_text_field(fields, "title"))
+        title=_strip_title_html(front_matter.get_text_field(fields, "title"))
         or (page.title if head.markup == "html" else "")
         or (_strip_heading_markup(find_first_heading(content)) if head.markup == "markdown" else "")
         or name_title,
@@ -281,9 +284,12 @@ def _list_addresses(fields: Mapping[str, Any], page: HtmlHead) -> list[str]:
     return [*named, page.canonical, page.meta.get("og:url", "")]
 
 
-def _strip_title_tags(title: str) -> str:
-    """Return a title without HTML that sets its type; a tag in backticks is what it is about."""
-    return _TITLE_TAGS.sub(lambda match: match["code"] or match["words"] or " ", title)
+def _strip_title_html(title: str) -> str:
+    """Return a title without HTML that sets its type; what is in backticks is what it is about."""
+    return _TITLE_HTML.sub(
+        lambda match: match["code"] or html.unescape(match["words"] or match["entity"] or " "),
+        title,
+    ).strip()
 
 
 def _list_datelines(text: str) -> list[str]:
@@ -322,5 +328,7 @@ def hash_content(text: str) -> str:
 
 def _strip_heading_markup(inline: str) -> str:
     """Return a heading without tags, entities and link targets; code and emphasis marks stay."""
-    without_links = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", _TAG.sub("", inline))
-    return " ".join(html.unescape(without_links).split())
+    without_html = _HEADING_HTML.sub(
+        lambda match: match["code"] or html.unescape(match["entity"] or ""), inline
+    )
+    return " ".join(re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", without_html).split())

@@ -55,6 +55,17 @@ _ORG_CITATION = re.compile(r"[ \t]?\\\[cite(?:/[\w/-]{1,60})?:[^\[\]]{0,2000}@[^
 # Where a cell holds blocks, pandoc writes this instead of the table, unless it may write HTML.
 _LEFT_OUT_TABLE = re.compile(r"^\[TABLE\]$", re.MULTILINE)
 _HTML_TABLE = re.compile(r"^<table\b.*?</table>", re.MULTILINE | re.DOTALL)
+# A literal block or code in a line, which is kept, or a reference of Sphinx with its own words,
+# which pandoc shows as code, with its target.
+_RST_CODE_OR_REFERENCE = re.compile(
+    r"^(?P<indent>[ \t]*)(?=\S)(?:(?!\.\.[ ])[^\n]*::"
+    r"|\.\.[ ](?:code(?:-block)?|sourcecode|raw|math|highlight)::[^\n]*)[ \t]*\n"
+    r"(?:[ \t]*\n|(?P=indent)[ \t]+[^\n]*(?:\n|\Z))*"
+    r"|``[^\n]+?``(?!`)"
+    r"|:(?:\w+:)?(?:doc|ref|term):`(?P<words>[^`<>]*[^`<>\s\\])\s*<[^`<>]+>`",
+    re.MULTILINE,
+)
+_RST_MARK = re.compile(r"(?<!\\)[*|_]")
 # A delimited block or code in a line, which is kept, or a link. pandoc reads the words of a link as
 # attributes (`.` a class, `#` an id), as Asciidoctor does only where they contain "=":
 # https://docs.asciidoctor.org/asciidoc/latest/macros/link-macro
@@ -141,7 +152,7 @@ def _prepare_for_pandoc(text: str, reader: str) -> str:
             lambda match: f"{match['note']} " if match["note"] else match[0], text
         )
     if reader == "rst":
-        return remove_rst_fields(text)
+        return _RST_CODE_OR_REFERENCE.sub(_rewrite_reference, remove_rst_fields(text))
     if reader == "asciidoc":
         text = text.replace("\r\n", "\n")
         text = _ASCIIDOC_BLOCK.sub(_rewrite_block, text)
@@ -149,6 +160,13 @@ def _prepare_for_pandoc(text: str, reader: str) -> str:
         values = dict(_ASCIIDOC_VALUE.findall(text))
         return _ASCIIDOC_CODE_OR_LINK.sub(partial(_rewrite_link, values=values), text)
     return text
+
+
+def _rewrite_reference(match: re.Match[str]) -> str:
+    """Return the words of a reference whose target is in another file; code stays as it is."""
+    if not match["words"]:
+        return match[0]
+    return _RST_MARK.sub(lambda mark: f"\\{mark[0]}", match["words"])
 
 
 def _rewrite_block(match: re.Match[str]) -> str:

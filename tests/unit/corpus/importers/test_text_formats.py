@@ -144,6 +144,15 @@ def test_a_text_format_becomes_markdown(text: str, name: str, tag_count: int) ->
         ("a.adoc", "a word{empty}footnote:[A note.] ends", "a word[^1] ends\n\n[^1]: A note."),
         ("a.adoc", "a\n\n:leveloffset: -1\n\ninclude::b.adoc[tag=c]\n\nd", "a\n\nd"),
         ("a.adoc", "|===\n| a\na| * b\n* c\n|===", "<li><p>b</p></li>\n<li><p>c</p></li>"),
+        (
+            "a.rst",
+            "See :doc:`our *first*\npost </a/b>` and :ref:`more <c>`.",
+            "See our \\*first\\* post and more.",
+        ),
+        ("a.rst", "See :doc:`/a/b`.", "See `/a/b`."),
+        ("a.rst", "``:doc:`a <b>` or``", "`` :doc:`a <b>` or ``"),
+        ("a.rst", "So::\n\n  x\n\n  :doc:`a <b>`\n", "    :doc:`a <b>`"),
+        ("a.rst", ".. note::\n\n   See :doc:`a post <b>`.\n", "See a post."),
         ("a.org", "a claim [cite/t:@k p. 3] and =[cite:@k]=", "a claim and `[cite:@k]`"),
         ("a.org", "a word[fn:b] ends\n\n[fn:b]: A note.", "a word[^1] ends\n\n[^1]: A note."),
         ("a.org", "#+begin_src c\n[fn:b]: c\n#+end_src", "[fn:b]: c"),
@@ -151,8 +160,9 @@ def test_a_text_format_becomes_markdown(text: str, name: str, tag_count: int) ->
     ],
 )
 def test_no_word_of_a_link_or_name_is_lost(name: str, line: str, expected: str) -> None:
-    head = "= On walking\n\n" if name == "a.adoc" else "#+TITLE: On walking\n\n"
-    assert expected in read(f"{head}{WORDS}\n\n{line}\n", name).text
+    title_marks = {"a.adoc": "=", "a.org": "#+TITLE:", "a.rst": ":title:"}
+    head = f"{title_marks[name]} On walking"
+    assert expected in read(f"{head}\n\n{WORDS}\n\n{line}\n", name).text
 
 
 @with_pandoc
