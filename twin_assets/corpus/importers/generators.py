@@ -203,7 +203,7 @@ _PROGRAM_TEXT_FILE = re.compile(
 _TEMPLATE_FOLDERS = frozenset({"templates", "_templates", "scaffolds", "_partials", "partials"})
 # Saved pages that list posts. Lists under other names are found by their text (`boilerplate`).
 _LISTING_PAGE = re.compile(
-    r"(?:.*/)?(?:(?:tags?|categor(?:y|ies)|authors?)/(?:[^/]+/(?:page/?\d+/)?index(?:-\d+)?|[^/]+)"
+    r"(?:.*/)?(?:(?:tags?|category|categories|authors?)/(?:[^/]+/(?:page/?\d+/)?index(?:-\d+)?|[^/]+)"
     r"|page/?\d+/index|(?:tags|categories|search)(?:/index)?"
     r"|archives?(?:/\d{4})?(?:/\d{1,2})?(?:/index)?|(?:19|20)\d\d(?:/\d{1,2})?/index)\.x?html?",
     re.IGNORECASE,
