@@ -120,6 +120,11 @@ def test_only_the_main_text_of_a_page_is_kept() -> None:
         assert removed not in cleaned
 
 
+def test_a_page_goes_on_after_an_early_end() -> None:
+    page = f"<html><head><title>T</title></head></html><body><p>{WORDS}.</p></body></html>"
+    assert clean_html(page, title="T") == f"{WORDS}."
+
+
 OPEN_FIGURE = "<figure><img src='a.png'>"
 WORDS = "These are words of a paragraph that its reader must not lose"
 

@@ -143,6 +143,12 @@ def test_a_text_format_becomes_markdown(text: str, name: str, tag_count: int) ->
         ("a.adoc", "----\nhttps://x.org[a.b c]\n----", "    https://x.org[a.b c]"),
         ("a.adoc", "a word{empty}footnote:[A note.] ends", "a word[^1] ends\n\n[^1]: A note."),
         ("a.adoc", "a\n\n:leveloffset: -1\n\ninclude::b.adoc[tag=c]\n\nd", "a\n\nd"),
+        ("a.adoc", "a\n\n////\nno\n////\n\nifdef::x[]\nb\nendif::[]\n\nc", "a\n\nb\n\nc"),
+        ("a.adoc", "----\na\n////\nb\n////\n----", "    a\n    ////\n    b\n    ////"),
+        ("a.adoc", "Java EE 7\n---------\nSome text.", "# Java EE 7\n\nSome text."),
+        ("a.adoc", "Some text that is long.\n---", "Some text that is long."),
+        ("a.adoc", "|===\n|Name |Link\n\n|Lofthouse|https://x.org[a]\n|===", "| Lofthouse | [a]"),
+        ("a.adoc", "[source,ruby]\n--\nputs 1\n\nputs 2\n--", "``` ruby\nputs 1\n\nputs 2\n```"),
         ("a.adoc", "|===\n| a\na| * b\n* c\n|===", "<li><p>b</p></li>\n<li><p>c</p></li>"),
         (
             "a.rst",
