@@ -40,14 +40,14 @@ def test_a_met_claim_about_prose_releases_prose() -> None:
     cut = SentenceThreshold("judge", 0.4)
 
     def prose_claim(passed: bool | None, value: float | None) -> GateClaim:
-        return GateClaim("says_what_the_posts_say", passed, value, 0.2, "", blocks="voice", cut=cut)
+        return GateClaim("says_what_the_posts_say", passed, value, 0.1, "", blocks="voice", cut=cut)
 
     assert prose_release([gate]) == ProseRelease(NOT_MEASURED_REASON)
     assert prose_release([gate]).forms == QUOTE_ONLY
     met = prose_release([gate, prose_claim(True, 0.1)])
     assert (met.forms, met.cut, met.description) == (ANSWER_FORMS, cut, "quotations and prose")
     unmet = prose_release([gate, prose_claim(False, 0.92)])
-    assert unmet.why_not == "92 % of sentences unsupported, limit 20 %"
+    assert unmet.why_not == "92 % of sentences unsupported, limit 10 %"
     assert unmet.description == f"quotations alone: {unmet.why_not}"
     undecided = prose_release([gate, prose_claim(None, 0.15)])
     assert "15 % of sentences unsupported" in undecided.why_not

@@ -31,7 +31,7 @@ from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 
 README = Path(__file__).parents[2] / "README.md"
-UNSUPPORTED_RATE = "92 % of sentences unsupported, limit 20 %"
+UNSUPPORTED_RATE = "92 % of sentences unsupported, limit 10 %"
 DESCRIPTION = f"quotations alone: {UNSUPPORTED_RATE}"
 FAILED_CLAIM = GateClaim(
     sentence_faithfulness.CLAIM,

@@ -80,7 +80,7 @@ def author(home_with_embedder: Settings, tables: Tables, embedder: Embedder) -> 
 
 @pytest.mark.parametrize(
     ("answer", "passed", "reason"),
-    [(repeat_passage, True, ""), (invent, False, "% of sentences unsupported, limit 20 %")],
+    [(repeat_passage, True, ""), (invent, False, "% of sentences unsupported, limit 10 %")],
 )
 def test_a_named_model_is_measured_and_the_verdict_decides_about_its_prose(
     home_with_embedder: Settings,

@@ -46,7 +46,7 @@ MODELS = [
     "twin/ann@paid",
     "twin/ann@voice",
 ]
-UNSUPPORTED = "92 % of sentences unsupported, limit 20 %"
+UNSUPPORTED = "92 % of sentences unsupported, limit 10 %"
 
 
 class SlowGatewayRoutes:

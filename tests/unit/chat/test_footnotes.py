@@ -112,7 +112,7 @@ def test_the_facts_of_an_answer_are_in_plain_words() -> None:
 
 
 def test_the_release_and_the_state_of_the_prose_are_reported() -> None:
-    reason = "92 % of sentences unsupported, limit 20 %"
+    reason = "92 % of sentences unsupported, limit 10 %"
     prose = {"shown": False, "why": reason, "model": "twin/ann@voice", "judged": False}
     html = render(answer="quote", release=f"quotations alone: {reason}", prose=prose)
     assert f"<dt>Released for</dt><dd>quotations alone: {reason}</dd>" in html

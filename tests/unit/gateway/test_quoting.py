@@ -37,7 +37,7 @@ from twin_resources.registry.policy import AuthorPolicy, Policy
 from twin_resources.settings import Settings
 
 RELEASED = ProseRelease("")
-FAILED = ProseRelease("92 % of sentences unsupported, limit 20 %")
+FAILED = ProseRelease("92 % of sentences unsupported, limit 10 %")
 POSTS = tuple(
     Passage(f"c{n}", f"d{n}", f"Post {n}", f"https://x/{n}", PUBLISHED_AT, f"Text {n}.", 1 / n, 4)
     for n in (1, 2, 3, 4)
@@ -177,10 +177,10 @@ async def test_prose_that_is_not_released_is_not_shown_and_the_answer_says_why(
         "shown": False, "label": "", "why": FAILED.why_not, "model": "twin/ann@voice",
         "judged": False, "sentences": 0, "left_out": 0,
     }  # fmt: skip
-    assert twin["release"] == "quotations alone: 92 % of sentences unsupported, limit 20 %"
+    assert twin["release"] == "quotations alone: 92 % of sentences unsupported, limit 10 %"
     if answer == "voice":
         assert twin["degraded"] == (
-            "v3 is not released for voice (92 % of sentences unsupported, limit 20 %); "
+            "v3 is not released for voice (92 % of sentences unsupported, limit 10 %); "
             "to force it, run `twin release v3 --reason …`"
         )
         forced = replace(FAILED, forced=True)

@@ -159,7 +159,7 @@ def test_weights_are_scaled_to_the_arms_that_exist(
 
 @pytest.mark.parametrize("is_released", [True, False])
 def test_an_answer_in_voice_needs_a_version_released_for_it(is_released: bool) -> None:
-    reason = "" if is_released else "92 % of sentences unsupported, limit 20 %"
+    reason = "" if is_released else "92 % of sentences unsupported, limit 10 %"
     stable = replace(make_version(1), prose=ProseRelease(reason))
     policy = Policy(authors={"ann": AuthorPolicy(stable)})
     snapshot = make_snapshot("ann/v1", "base", policy=policy)

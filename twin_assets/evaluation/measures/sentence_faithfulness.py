@@ -58,9 +58,10 @@ from twin_resources.registry.moves import GateClaim
 
 CLAIM = "says_what_the_posts_say"
 BLOCKED_FORM = VOICE  # the claim blocks prose, not the release
-# The whole interval must be at or below one sentence in five. In biographies by a retrieval system,
-# 0.28 of the facts were unsupported (Min et al. 2023, https://arxiv.org/abs/2305.14251, table 1).
-MAX_UNSUPPORTED = 0.2
+# The whole interval must be at or below one sentence in ten. In biographies by a retrieval system,
+# 0.28 of the facts were unsupported (Min et al. 2023, https://arxiv.org/abs/2305.14251, table 1). A
+# 1.5B model has about 0.12, and two of its eleven checked answers contradicted a post.
+MAX_UNSUPPORTED = 0.1
 MIN_SEPARATION = 0.5  # smallest difference between the flagged shares of wrong and right sentences
 MAX_PLANTED_SENTENCES = 160  # half of their documents set the threshold, half give the error rates
 MIN_SENTENCES = 20  # minimum number of sentences to judge, and of right sentences in each half
@@ -370,7 +371,7 @@ def _share_of_unflagged(unsupported: Any, alarms: Any, caught: Any) -> Any:
 def decide_claim(faithfulness: Faithfulness) -> GateClaim:
     """Decide `says_what_the_posts_say`.
 
-    The claim passes if, with 95 % confidence, at most one sentence in five that a reader would see
+    The claim passes if, with 95 % confidence, at most one sentence in ten that a reader would see
     is unsupported. The judge must detect every kind of error that it could be tested on.
     """
     calibration, share = faithfulness.calibration, faithfulness.shown_unsupported
@@ -542,7 +543,7 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             CLAIM,
-            "Of the generated sentences that pass the gateway's check, at most one in five is "
+            "Of the generated sentences that pass the gateway's check, at most one in ten is "
             "contradicted or not supported by its passages. Otherwise, the version is released "
             "for quotations only.",
             decide_claim,
