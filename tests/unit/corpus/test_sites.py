@@ -338,10 +338,11 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
             "_b.md": POST,
             "posts/c/_examples/d.md": POST,
             "_freeze/e.md": POST,
+            "_drafts/f.md": POST,
         },
         "",
         "quarto",
-        {"b.md": "A 2020-03-05", "posts/a.md": "draft private"},
+        {"_drafts/f.md": "draft private", "b.md": "A 2020-03-05", "posts/a.md": "draft private"},
     ),
     "Nikola's posts of two files": (
         {

@@ -81,7 +81,8 @@ class Generator:
 
 
 _UNDERSCORE_NAME = r"(?:.*/)?_[^/]*"
-_UNDERSCORE_NAME_OR_FOLDER = r"(?:.*/)?_[^/]*(?:/.*)?"
+# What is in `_drafts` is a draft, which its author may ask for.
+_UNDERSCORE_NAME_OR_FOLDER = r"(?!(?:.*/)?_drafts/)(?:.*/)?_[^/]*(?:/.*)?"
 _JEKYLL_SETTINGS = (
     ("url", ("url",)),
     ("timezone", ("timezone",)),
