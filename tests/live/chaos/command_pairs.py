@@ -59,7 +59,7 @@ COMMAND_PAIRS: Mapping[str, CommandPair | str] = {
     "lower-floor": _twice("lower-floor", *REASON),
     "rollback": _twice("rollback", *REASON, refusal="retired version|may move to"),
     "release": _twice("release", "v3", *REASON, refusal="may move to"),
-    "retrain": _twice("retrain", *REASON, refusal="request [0-9]+ is waiting|one is pending|run .* is"),
+    "retrain": _twice("retrain", *REASON, refusal="request .* is waiting|one is pending|run .* is"),
     "forget": _twice("forget", "--author", SLUG, "--post", "POST"),
     "open": _twice("open"),
     "stop": _twice("stop"),
