@@ -166,8 +166,10 @@ def _render_trace_answer(row: TraceRow) -> str:
 
 def _render_without_writer(text: str) -> str:
     """Return a text that no model wrote, beside a bar if it begins with a quotation."""
-    tag = "blockquote" if text.startswith("> ") else "div"
-    return f'<{tag} class="twin-answer">{escape_html(_QUOTE_MARK.sub("", text))}</{tag}>'
+    if not text.startswith("> "):
+        return f'<div class="twin-answer">{escape_html(text)}</div>'
+    quotations = escape_html(_QUOTE_MARK.sub("", text))
+    return f'<blockquote class="twin-answer">{quotations}</blockquote>'
 
 
 def render_prose_frame(label: str, prose_html: str) -> str:
