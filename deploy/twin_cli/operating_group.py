@@ -32,9 +32,7 @@ def doctor(
     """Check everything that a twin needs and suggest remedies; exit code 1 if a check fails."""
 
 
-BackupLocation = Annotated[
-    str, typer.Argument(metavar="FILE|s3://…", help="A tar file, or a prefix in S3.")
-]
+BackupLocation = Annotated[str, typer.Argument(metavar="FILE", help="A tar file.")]
 
 
 @command("operating.run_backup", "twin backup ~/twin-monday.tar", json=True)
@@ -45,7 +43,7 @@ def backup(
         typer.Option("--secrets", help="Include the keys, readable by anyone who has the backup."),
     ] = False,
 ) -> None:
-    """Back up a home, even while it runs, to a file or an S3 prefix; verify every table."""
+    """Back up a home, even while it runs, to a file; verify every table."""
 
 
 @command("operating.run_restore", "twin restore ~/twin-monday.tar --home ~/new-twin", json=True)

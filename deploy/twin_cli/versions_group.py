@@ -84,7 +84,7 @@ def lower_floor(
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
 ) -> None:
-    """Restart quality certification because the readers or the judge have changed."""
+    """Start to watch the quality anew, because the readers or the judge have changed."""
 
 
 @command("versions.run_export", "twin export v2 --format gguf", json=True)
