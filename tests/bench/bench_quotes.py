@@ -212,7 +212,7 @@ class QuoteFinder:
         messages: list[dict[str, str]] = []
         for number, turn in enumerate(turns, start=1):
             messages.append({"role": "user", "content": turn})
-            question = read_question({"model": f"twin/{author}", "messages": messages})
+            question = read_question(f"twin/{author}", messages)
             started = time.process_time()
             passages = self._passage_finder._retrieve(
                 author,

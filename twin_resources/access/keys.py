@@ -137,9 +137,8 @@ class Key:
             raise RefusedError(
                 403,
                 "origin_not_allowed",
-                tried="accept the request",
-                found=f"{origin[:200] or 'no page'}, and a key for pages of {sites}",
-                next_step="ask the twin's owner for a key for this site (`twin widget`)",
+                f"{origin[:200] or 'No page'} asks with a key for pages of {sites}; ask the twin's "
+                "owner for a key for this site (`twin widget`).",
             )
 
     def hash_reader_name(self, reader_name: str) -> str:
@@ -319,10 +318,8 @@ class Keyring:
             raise RefusedError(
                 401,
                 "missing_key",
-                tried="authenticate the request",
-                found="no key" if not authorization else "no bearer key",
-                next_step="send the header `Authorization: Bearer <key>`; the gateway key of this "
-                "home is in its endpoints.json",
+                "Send the header `Authorization: Bearer <key>`; the gateway key of this home is in "
+                "its endpoints.json.",
             )
         for home_key, role, label in _list_home_keys(self.secrets):
             if hmac.compare_digest(token.encode(), home_key.encode()):
@@ -335,10 +332,8 @@ class Keyring:
             raise RefusedError(
                 401,
                 "wrong_key",
-                tried="authenticate the request",
-                found="the key is unknown to this gateway or was revoked",
-                next_step="use the gateway key of this home (endpoints.json), or ask "
-                "its operator for a key",
+                "The key is unknown to this gateway or was revoked; use the gateway key of this "
+                "home (endpoints.json), or ask its operator for a key.",
             )
         return key
 
@@ -398,8 +393,7 @@ class Keyring:
 def _refuse_if_keys_unreadable() -> AbstractContextManager[None]:
     return refuse_if_store_fails(
         "keys_unreadable",
-        action="look up the key",
-        next_step="try again; the gateway's operator should check TWIN_STATE_URL and the log",
+        "try again; the gateway's operator should check TWIN_STATE_URL and the log.",
     )
 
 

@@ -188,9 +188,8 @@ class PaidBudget:
             raise RefusedError(
                 503,
                 "budget_unreadable",
-                tried="answer with the paid model",
-                found=_unreadable_reason(error),
-                next_step="ask twin/<author> without @paid, or see the gateway's log",
+                f"The paid model cannot answer, {_unreadable_reason(error)}; ask twin/<author> "
+                "without @paid, or see the gateway's log.",
             ) from error
 
     def _reserve(
@@ -316,9 +315,8 @@ def budget_refusal(error: OverLimitError) -> RefusedError:
     return RefusedError(
         429,
         "paid_budget_used_up",
-        tried="answer with the paid model",
-        found=error.found,
-        next_step=f"ask twin/<author> without @paid, or {error.next_step}",
+        f"The paid model cannot answer: {error.found}; ask twin/<author> without @paid, or "
+        f"{error.next_step}.",
         retry_after_s=2 if error.is_temporary else error.retry_after_s,
     )
 

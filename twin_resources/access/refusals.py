@@ -1,8 +1,4 @@
-"""Refuse a request with a status, a code, and the three parts of a `TwinError`.
-
-Scope: the exception and its OpenAI-shaped JSON body.
-Out of scope: the rules that refuse (`request_body.py`, `keys.py`, `gateway/routing/`,
-`routes.py`).
+"""Refuse a request with a status, a code, and a sentence for whoever sent it.
 
 Shape of an error: https://platform.openai.com/docs/guides/error-codes
 """
@@ -30,14 +26,14 @@ _ERROR_TYPES = {
 }
 
 
-class RefusedError(TwinError):
+class RefusedError(Exception):
     """Raised for a request that is refused.
 
     Args:
         status: HTTP status code.
         code: a short word that a program can test, such as `unknown_author`.
+        message: what is wrong, and what to send or to do instead.
         param: the invalid key of the body, or empty.
-        tried, found, next_step: see `TwinError`.
         retry_after_s: value of the header `Retry-After`. If None, the allow-list sends two seconds
             with 429 and 503, and no header with other codes.
     """
@@ -46,14 +42,12 @@ class RefusedError(TwinError):
         self,
         status: int,
         code: str,
+        message: str,
         *,
-        tried: str,
-        found: str,
-        next_step: str,
         param: str = "",
         retry_after_s: int | None = None,
     ) -> None:
-        super().__init__(tried, found=found, next_step=next_step)
+        super().__init__(message)
         self.status = status
         self.code = code
         self.param = param
@@ -101,34 +95,23 @@ class RefusedError(TwinError):
         }
 
 
-def bad_request(
-    param: str,
-    *,
-    found: str,
-    next_step: str,
-    action: str = "read the request",
-    code: str = "bad_request",
-) -> RefusedError:
+def bad_request(message: str, *, param: str = "", code: str = "bad_request") -> RefusedError:
     """Return the refusal of an invalid request, with status 400; see `RefusedError`."""
-    return RefusedError(400, code, tried=action, found=found, next_step=next_step, param=param)
+    return RefusedError(400, code, message, param=param)
 
 
 @contextmanager
-def refuse_if_store_fails(code: str, *, action: str, next_step: str) -> Generator[None]:
+def refuse_if_store_fails(code: str, message: str) -> Generator[None]:
     """Refuse the request with status 503 if the state store cannot be read or written.
+
+    Args:
+        message: what cannot be done, and what to do; the store's error stands before it in the log.
 
     Raises:
         RefusedError: the store failed, or the enclosed code refuses the request.
     """
     try:
         yield
-    except RefusedError:
-        raise
     except (SQLAlchemyError, TwinError) as error:
-        raise RefusedError(
-            503,
-            code,
-            tried=action,
-            found=f"the state store does not answer ({type(error).__name__})",
-            next_step=next_step,
-        ) from error
+        reason = f"The state store does not answer ({type(error).__name__}): {message}"
+        raise RefusedError(503, code, reason) from error

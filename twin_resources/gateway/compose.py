@@ -134,13 +134,8 @@ class Composer:
             raise
         except Exception as error:
             sys.stderr.write(traceback.format_exc())
-            raise RefusedError(
-                500,
-                "gateway_failed",
-                tried="prepare the prompt",
-                found=f"an error in the gateway ({type(error).__name__})",
-                next_step="read the gateway's log, and report the error that it contains",
-            ) from error
+            message = f"The gateway failed ({type(error).__name__}); report the error in its log."
+            raise RefusedError(500, "gateway_failed", message) from error
 
     async def _write(self, record: RequestRecord) -> AsyncGenerator[str]:
         """Yield the opening and the prose of an answer, and record its end, whatever it is."""

@@ -207,14 +207,8 @@ class PassageFinder:
     def _queue_full_refusal(self) -> RefusedError:
         """Return the refusal for a full queue, with a wait estimated from recent durations."""
         wait_s = max(1, math.ceil(self._waiting_count * self._mean_seconds / _THREAD_COUNT))
-        return RefusedError(
-            429,
-            "too_many_waiting",
-            tried="search for passages",
-            found=f"the queue is full, with {self._waiting_count} questions",
-            next_step=f"try again in {wait_s} s, with fewer concurrent questions",
-            retry_after_s=wait_s,
-        )
+        message = f"{self._waiting_count} questions wait for a search; try again in {wait_s} s."
+        return RefusedError(429, "too_many_waiting", message, retry_after_s=wait_s)
 
     async def run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in the retrieval threads."""

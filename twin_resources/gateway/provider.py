@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
@@ -21,7 +22,7 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.recent_responses import MESSAGE_PREFIX, RESPONSE_PREFIX
 from twin_resources.gateway.compose import Composer
 from twin_resources.gateway.exchange.exchange import AnswerCall, RequestRecord, current_call
-from twin_resources.gateway.request.request_body import ADMITTED_KEY, ALLOWED_KEYS, read_question
+from twin_resources.gateway.request.request_body import read_question
 
 # A stream whose next chunk is already there never yields to the event loop, so a disconnect was
 # not noticed: 8 of 12 streams of a fast model were written to the end (1,500 tokens).
@@ -44,13 +45,12 @@ class TwinProvider(CustomLLM):
         self,
         *args: Any,
         messages: list[Any],
-        optional_params: dict[str, Any],
         model_response: ModelResponse,
         **kwargs: Any,
     ) -> ModelResponse:
         """Return a whole answer."""
         call = current_call.get()
-        text = "".join([piece async for piece in self._answer(call, messages, optional_params)])
+        text = "".join([piece async for piece in self._answer(call, messages)])
         record = _record(call)
         choice: Any = model_response.choices[0]
         choice.message.content, choice.finish_reason = text, record.finish_reason
@@ -61,15 +61,13 @@ class TwinProvider(CustomLLM):
         return model_response
 
     async def astreaming(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, *args: Any, messages: list[Any], optional_params: dict[str, Any], **kwargs: Any
+        self, *args: Any, messages: list[Any], **kwargs: Any
     ) -> AsyncGenerator[ModelResponseStream]:
         """Yield an answer; the first chunk has the field `twin`."""
         call, is_first = current_call.get(), True
         clock = asyncio.get_running_loop().time
         last_yield = clock()
-        async with aclosing(
-            self._answer(call, messages, optional_params | {"stream": True})
-        ) as pieces:
+        async with aclosing(self._answer(call, messages)) as pieces:
             async for piece in pieces:
                 chunk = _chunk(_record(call), Delta(content=piece, role="assistant"))
                 yield _add_twin_field(chunk, _record(call)) if is_first else chunk
@@ -86,13 +84,11 @@ class TwinProvider(CustomLLM):
         yield usage_chunk
         yield _chunk(record, Delta(), finish_reason=record.finish_reason)
 
-    async def _answer(
-        self, call: AnswerCall, messages: Sequence[Any], parameters: dict[str, Any]
-    ) -> AsyncGenerator[str]:
-        body = {name: value for name, value in parameters.items() if name in ALLOWED_KEYS}
-        body |= {"model": call.model, "messages": messages, ADMITTED_KEY: call.admitted}
+    async def _answer(self, call: AnswerCall, messages: Sequence[Any]) -> AsyncGenerator[str]:
         try:
-            async with aclosing(self._composer.answer(read_question(body), call)) as pieces:
+            request = read_question(call.model, messages, call.parameters)
+            request = replace(request, ignored=(*request.ignored, *call.lost_references))
+            async with aclosing(self._composer.answer(request, call)) as pieces:
                 async for piece in pieces:
                     yield piece
         except RefusedError as refusal:

@@ -63,10 +63,14 @@ from twin_resources.gateway.request.prompt_length import (
     token_counter,
 )
 from twin_resources.gateway.request.request_body import ChatRequest
-from twin_resources.gateway.request.response_format import unsupported_format_refusal
-from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, ScoredQuestion
+from twin_resources.gateway.routing.decision import (
+    RouteDecision,
+    ScoredQuestion,
+    choose_fallback,
+    choose_version,
+)
+from twin_resources.gateway.routing.model_names import check_access
 from twin_resources.gateway.routing.question_routing import QuestionRouter
-from twin_resources.gateway.routing.rules import choose_fallback, choose_version
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.models.quotes.answer_text import (
     MAX_NEAREST,
@@ -102,7 +106,6 @@ class RequestPath:
         usd_per_hour: price of the machine.
         paid_problem: returns the reason that this key cannot pay for an answer of this author now,
             or an empty string if it can. May block.
-        paid_supports_json: whether the paid model supports a `response_format`.
         paid_model: LiteLLM's name of the paid model, for the trace, or empty if there is none.
         trace_problem: why answers are not traced now, or empty; set in the background.
         meters: throughput by server key.
@@ -118,7 +121,6 @@ class RequestPath:
     passage_finder: PassageFinder
     usd_per_hour: float
     paid_problem: Callable[[Key, str], str] = lambda _key, _author: ""
-    paid_supports_json: bool = True
     paid_model: str = ""
     trace_problem: str = ""
     meters: dict[str, ThroughputMeter] = field(default_factory=dict[str, ThroughputMeter])
@@ -239,34 +241,36 @@ class RequestPath:
 
 
 async def choose_model(exchange: Exchange, path: RequestPath) -> Exchange:
-    """Choose the version by the rules.
+    """Choose the version, and check whether this key may ask for it.
 
     Raises:
-        RefusedError: see `rules.choose_version`; 400 if the client requests JSON from a paid model
-            that does not support it.
+        RefusedError: see `check_access` and `choose_version`.
     """
-    request = exchange.chat_request
-    if request.response_format is not None and not path.paid_supports_json:
-        if request.alias == PAID:
-            raise unsupported_format_refusal(request.model)
-        problem = exchange.paid_problem or "the paid model does not support JSON"
-        exchange = replace(exchange, paid_problem=problem)
-    return await _apply_rules(exchange, path)
+    check_access(exchange.snapshot, exchange.chat_request, exchange.key)
+    return await _choose_version(exchange, path)
 
 
-async def _apply_rules(
+async def _choose_version(
     exchange: Exchange, path: RequestPath, scored_question: ScoredQuestion | None = None
 ) -> Exchange:
     """Choose the version, and check whether a paid model may be called that nobody named."""
     chat_request, paid_problem = exchange.chat_request, exchange.paid_problem
-    request = RouteRequest(chat_request, exchange.key, exchange.day, paid_problem, scored_question)
-    decision = choose_version(request, exchange.snapshot)
+
+    def choose() -> RouteDecision:
+        return choose_version(
+            exchange.snapshot,
+            chat_request,
+            exchange.key,
+            exchange.day,
+            paid_problem=paid_problem or "",
+            scored_question=scored_question,
+        )
+
+    decision = choose()
     is_unnamed = decision.server_key == PAID and not chat_request.has_named_version
     if is_unnamed and paid_problem is None:
         paid_problem = await asyncio.to_thread(path.paid_problem, exchange.key, chat_request.author)
-        if paid_problem:
-            request = replace(request, paid_problem=paid_problem)
-            decision = choose_version(request, exchange.snapshot)
+        decision = choose()
     decision, template = _resolve_template(exchange.snapshot, decision)
     return replace(exchange, paid_problem=paid_problem, decision=decision, template=template)
 
@@ -332,10 +336,8 @@ async def screen_message(exchange: Exchange, _: RequestPath) -> Exchange:
             answer = FixedText(rewriting_text(question, author), front_desk=kind)
     if answer.text and json_format is not None:
         raise bad_request(
-            "response_format",
-            action="answer in the requested format",
-            found=answer.text,
-            next_step="ask a different question, or omit response_format",
+            f"{answer.text} Ask a different question, or omit response_format.",
+            param="response_format",
             code="question_refused",
         )
     return replace(
@@ -477,14 +479,8 @@ async def choose_form(exchange: Exchange, path: RequestPath) -> Exchange:
         if exchange.chat_request.alias == DRAFT:
             return exchange
         if found.missing_reason:
-            raise RefusedError(
-                503,
-                "posts_unreadable",
-                tried="quote the author's posts",
-                found=found.missing_reason,
-                next_step="try again in a few seconds; if it fails again, run `twin status` and "
-                "read the gateway's log",
-            )
+            message = f"The posts cannot be quoted, {found.missing_reason}; see the gateway's log."
+            raise RefusedError(503, "posts_unreadable", message)
         opening = AnswerOpening(f"No post by {author.name} can be quoted right now.")
         return replace(exchange, form="quote", opening=opening)
     languages: Any = {"languages": result.languages, "known_languages": result.known_languages}
@@ -542,7 +538,7 @@ async def score_models(exchange: Exchange, path: RequestPath) -> Exchange:
     if scored_question is None:
         return exchange
     prose_release = exchange.decision.prose_release  # the form of the answer is already set
-    exchange = await _apply_rules(exchange, path, scored_question)
+    exchange = await _choose_version(exchange, path, scored_question)
     return replace(exchange, decision=replace(exchange.decision, prose_release=prose_release))
 
 

@@ -10,7 +10,6 @@ and prompts.
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from openai.types.model import Model as OpenAIModel
 
 Message = Mapping[str, str]
-_TRIED = re.compile(r"^Tried to .*?\. Found: ", re.DOTALL)  # what a `TwinError` begins with
 
 
 @dataclass(frozen=True)
@@ -208,7 +206,7 @@ def _gateway_error(action: str, error: Exception) -> GatewayError:
     message = str(document.get("message") or "The twin does not answer; try again in a minute.")
     return GatewayError(
         action,
-        found=_TRIED.sub("", message).replace(" Next: ", " Please "),
+        found=message,
         next_step="see `twin status` and `twin logs gateway`",
     )
 

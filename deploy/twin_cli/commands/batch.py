@@ -16,7 +16,7 @@ from rich.console import Console
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.questions import complete_model
 from twin_resources.errors import TwinError
-from twin_resources.gateway.request.ignored_parameters import BATCH_METADATA_KEY
+from twin_resources.gateway.request.request_body import BATCH_METADATA_KEY
 from twin_resources.processes.endpoints import find_gateway
 from twin_resources.processes.time_left import estimate_range
 from twin_resources.processes.wording import format_count

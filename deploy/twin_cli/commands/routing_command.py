@@ -27,7 +27,7 @@ from twin_resources.gateway.costs.cost import (
     break_even_utilization,
     self_hosted_usd_per_million_tokens,
 )
-from twin_resources.gateway.routing.fitted_policy import PROMPT_SHARE
+from twin_resources.gateway.routing.decision import PROMPT_SHARE
 from twin_resources.quality.judges.label_payback import estimate_payback
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed_answers import (

@@ -59,7 +59,7 @@ def app(home: Settings, tables: Tables, embedder: Embedder) -> RouteAllowlist:
     outbox, state = Outbox(home.home / "outbox.sqlite"), open_key_store(home)
     finder = PassageFinder(lambda: Retriever(tables.base_uri, embedder))
     limits = (finder, AdmissionControl(8, 8), KeyRequestCounter(lambda: state))
-    responses = RecentResponses(lambda: open_home_state(home))
+    responses = RecentResponses(lambda: open_home_state(home), outbox)
     keyring, metrics = open_keyring(home), HomeMetrics(home, live_config, outbox)
     tools = AgentTools(live_config, *limits)
     page = QuestionsPage(home, keyring, live_config, *limits)

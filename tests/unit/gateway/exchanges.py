@@ -27,10 +27,10 @@ from twin_resources.gateway.exchange.exchange import (
 from twin_resources.gateway.hooks.canary_watch import CanaryWatch
 from twin_resources.gateway.passage_finder import PassageFinder
 from twin_resources.gateway.request.request_body import (
-    ADMITTED_KEY,
     ChatRequest,
-    admit_body,
+    RequestParameters,
     read_question,
+    split_body,
 )
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.routing.decision import RouteDecision
@@ -152,14 +152,14 @@ async def prepare(
         {"role": ("user", "assistant")[index % 2], "content": turn}
         for index, turn in enumerate(turns or ("Which oil?",))
     ]
-    chat_request = read_question({"model": model, "messages": messages} | fields)
+    chat_request = read_chat({"model": model, "messages": messages} | fields)
     return await path.prepare(chat_request, KEY, today=DAY)
 
 
 def read_chat(body: Mapping[str, Any]) -> ChatRequest:
     """Read a client's body as the allow-list and the provider do."""
-    fields, admitted = admit_body(body)
-    return read_question(fields | {ADMITTED_KEY: admitted})
+    fields, parameters = split_body(body)
+    return read_question(fields["model"], fields.get("messages"), parameters)
 
 
 def create_exchange(
@@ -168,7 +168,7 @@ def create_exchange(
     """Return the exchange of a question to Ann's twin before the first stage."""
     turns = [{"role": "user", "content": "Which oil?"}]
     return Exchange(
-        chat_request=read_question({"model": "twin/ann", "messages": turns} | (body or {})),
+        chat_request=read_chat({"model": "twin/ann", "messages": turns} | (body or {})),
         key=Key("r", "reader", frozenset({"*"}), "a reader"),
         snapshot=Snapshot({"ann": author}, None, {}),
         day=DAY,
@@ -271,12 +271,16 @@ def create_composer(
     return Composer(*parts, tracer, watch, None, lambda: router)
 
 
+def create_call(key: Key = KEY) -> AnswerCall:
+    return AnswerCall(key, "twin/ann", RequestParameters())
+
+
 async def compose(
     record: RequestRecord, router: FakeRouter | None = None
 ) -> tuple[list[str], list[tuple[str, str]]]:
     """Return the pieces of an answer, and the traced answers with their errors."""
     composer = create_composer(record, router)
-    call = AnswerCall(KEY, "twin/ann", {})
+    call = create_call()
     pieces = [piece async for piece in composer.answer(record.chat_request, call)]
     tracer: Any = composer.tracer
     return pieces, tracer.answers

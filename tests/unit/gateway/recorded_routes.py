@@ -25,6 +25,7 @@ from tests.unit.gateway.exchanges import (
     FakeRetrieval,
     FakeRetriever,
     create_path,
+    read_chat,
     served_version,
 )
 from tests.unit.gateway.routing.labeled_questions import PAID, fitted_policy, sample_questions
@@ -35,7 +36,7 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.gateway.exchange.exchange import RequestRecord
-from twin_resources.gateway.request.request_body import ChatRequest, read_question
+from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
@@ -65,7 +66,6 @@ class Case:
     vector: Any
     late_problem: str
     paid_problem: str
-    paid_supports_json: bool
     paid_model: str
     budget: RemainingBudget | None
 
@@ -109,14 +109,14 @@ def _random_case(rng: random.Random) -> Case:
     )
     snapshot = _random_snapshot(rng)
     return Case(
-        chat_request=read_question(body),
+        chat_request=read_chat(body),
         key=key,
         snapshot=snapshot,
         vector=rng.choice((HARD, HARD, HARD, EASY, EASY, None)),
         late_problem="" if is_drawn(0.9) else "budget used up",
         paid_problem="budget used up" if is_drawn(0.3) and snapshot.has_paid_route else "",
-        paid_supports_json=is_drawn(0.5),
-        paid_model=PAID.model if is_drawn(0.95) else "",
+        # The unused number keeps the sequence.
+        paid_model=PAID.model if (is_drawn(0.5), is_drawn(0.95))[1] else "",
         budget=rng.choice(
             (None, None, RemainingBudget(10.0, 3600.0), RemainingBudget(0.0, 3600.0))
         ),
@@ -189,7 +189,6 @@ async def _compute_outcome(home: Settings, case: Case) -> dict[str, Any]:
     retrieval = FakeRetrieval((replace(PASSAGE, cosine=0.5),), vector=case.vector)
     options = {
         "paid_problem": lambda _key, _author: case.paid_problem,
-        "paid_supports_json": case.paid_supports_json,
         "paid_model": case.paid_model,
         "router": QuestionRouter(case.paid_model, lambda _: case.budget),
     }

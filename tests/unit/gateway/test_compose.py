@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.unit.gateway.exchanges import (
-    KEY,
     FakeRouter,
     compose,
+    create_call,
     create_composer,
     create_record,
 )
@@ -21,7 +21,6 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.compose import DISCONNECT_NOTE, READER_LEFT
 from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.exchange.exchange import (
-    AnswerCall,
     Fallback,
     FixedText,
     RequestRecord,
@@ -57,9 +56,7 @@ def split_words(text: str) -> list[str]:
 
 async def test_the_opening_is_sent_before_the_model_is_called() -> None:
     record, router = create_quoting_record(), FakeRouter(["So."])
-    answer = create_composer(record, router).answer(
-        record.chat_request, AnswerCall(KEY, "twin/ann", {})
-    )
+    answer = create_composer(record, router).answer(record.chat_request, create_call())
     assert (await anext(answer), router.calls) == (QUOTATION, [])
     assert [piece async for piece in answer] == [f"{HEADING}So."]
     assert record.shown_text == "So.", "the trace contains the prose, which the loop judges"
@@ -153,7 +150,7 @@ async def test_a_reader_who_leaves_ends_the_model_and_is_traced(
 
     router = WaitingRouter([*split_words(text), ""])
     composer = create_composer(record, router)
-    answer = composer.answer(record.chat_request, AnswerCall(KEY, "twin/ann", {}))
+    answer = composer.answer(record.chat_request, create_call())
 
     async def read() -> None:
         async for _ in answer:
@@ -290,7 +287,7 @@ async def test_a_paid_call_is_settled_once_whatever_happens(answers: Any, first:
     if answers is None:
         composer.admission.max_per_server = 0
     try:
-        async for _ in composer.answer(record.chat_request, AnswerCall(KEY, "twin/ann", {})):
+        async for _ in composer.answer(record.chat_request, create_call()):
             pass
     except RefusedError:
         assert first in {"settle_unsent", "settle_failed"}
@@ -302,7 +299,7 @@ async def test_a_paid_call_is_settled_once_whatever_happens(answers: Any, first:
 async def test_an_internal_error_is_a_500() -> None:
     composer, record = create_composer(KeyError("ann")), create_record()
     with pytest.raises(RefusedError) as caught:
-        await anext(composer.answer(record.chat_request, AnswerCall(KEY, "twin/ann", {})))
+        await anext(composer.answer(record.chat_request, create_call()))
     assert (caught.value.status, caught.value.code) == (500, "gateway_failed")
 
 
@@ -313,15 +310,15 @@ async def test_a_key_at_its_limit_is_refused_until_the_answer_ends(home: Setting
         composer = create_composer(
             record, FakeRouter(["One ", "drop."], ["One."]), open_state=lambda: state
         )
-        call, stored = AnswerCall(key, "twin/ann", {}), []
+        call, stored = create_call(key), []
         call.store = lambda trace_id, text: stored.append((trace_id, text))
         answer = composer.answer(record.chat_request, call)
         first = await anext(answer)
         with pytest.raises(RefusedError) as caught:
-            await anext(composer.answer(record.chat_request, AnswerCall(key, "twin/ann", {})))
+            await anext(composer.answer(record.chat_request, create_call(key)))
         assert (caught.value.code, caught.value.retry_after_s) == ("key_busy", 2)
         rest = [piece async for piece in answer]
         assert stored == [(record.trace_id, first + "".join(rest))]
         again = create_composer(create_record(), FakeRouter(["One."]), open_state=lambda: state)
-        async for _ in again.answer(record.chat_request, AnswerCall(key, "twin/ann", {})):
+        async for _ in again.answer(record.chat_request, create_call(key)):
             pass

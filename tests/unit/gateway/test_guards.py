@@ -24,6 +24,7 @@ from tests.unit.gateway.exchanges import (
     create_record,
     find_passage,
     prepare,
+    read_chat,
 )
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.authors.guard_settings import DEFAULTS, KINDS, read_guards
@@ -37,7 +38,6 @@ from twin_resources.gateway.front_desk.message_kinds import read_weights
 from twin_resources.gateway.guards.injection import WEIGHTS_FILE
 from twin_resources.gateway.guards.scanning import Scanner
 from twin_resources.gateway.guards.streaming import StreamGuard
-from twin_resources.gateway.request.request_body import read_question
 from twin_resources.settings import Settings
 
 MASKED = read_guards(dict.fromkeys(KINDS, "mask") | {"block_list": ["Project Heron"]})
@@ -133,7 +133,7 @@ async def test_turns_beyond_the_guards_size_limit_are_removed(home: Settings) ->
     """A turn that no guard has read must not reach a model."""
     turn = {"role": "user", "content": f"{KEY} " + "A clock is a clock. " * 400}
     turns = [*[turn] * 9, {"role": "user", "content": "Which oil?"}]
-    chat_request = read_question({"model": "twin/ann", "messages": turns})
+    chat_request = read_chat({"model": "twin/ann", "messages": turns})
     guarded = guard_input(chat_request, ANN)
     sizes = [len(turn["content"].encode()) for turn in guarded.chat_request.history]
     assert len(turn["content"]) < sum(sizes) <= MAX_GUARDED_BYTES
@@ -141,7 +141,7 @@ async def test_turns_beyond_the_guards_size_limit_are_removed(home: Settings) ->
     assert guarded.chat_request.ignored == (f"the {9 - len(sizes)} oldest turns",)
     assert not [turn for turn in guarded.chat_request.history if KEY in turn["content"]]
     system = {"role": "system", "content": "é" * MAX_GUARDED_BYTES}
-    chat_request = read_question({"model": "twin/ann", "messages": [system, *turns]})
+    chat_request = read_chat({"model": "twin/ann", "messages": [system, *turns]})
     guarded = guard_input(chat_request, ANN)
     assert (len(guarded.chat_request.system), guarded.chat_request.history) == (
         MAX_GUARDED_BYTES // 2,

@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.unit.gateway.exchanges import FakeRetriever, create_path, find_passage, prepare
+from tests.unit.gateway.exchanges import (
+    FakeRetriever,
+    create_path,
+    find_passage,
+    prepare,
+    read_chat,
+)
 from twin_resources.gateway.request.housekeeping import HOUSEKEEPING, housekeeping_answer
-from twin_resources.gateway.request.request_body import read_question
 from twin_resources.settings import Settings
 
 TITLE = "How much oil does a clock"
@@ -26,7 +31,7 @@ def answer_program(question: str, *turns: str, model: str = "twin/ann", system: 
     """Return the answer to a program's request after earlier turns, empty if there is none."""
     messages = [{"role": "system", "content": system}] if system else []
     messages += [{"role": "user", "content": turn} for turn in (*turns, question)]
-    return housekeeping_answer(read_question({"model": model, "messages": messages}))
+    return housekeeping_answer(read_chat({"model": model, "messages": messages}))
 
 
 @pytest.mark.parametrize(

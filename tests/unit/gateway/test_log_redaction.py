@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
+from dataclasses import replace
 
 import pytest
 
-from tests.unit.gateway.exchanges import KEY
+from tests.unit.gateway.exchanges import create_call
 from twin_resources.access.refusals import RefusedError
-from twin_resources.gateway.exchange.exchange import AnswerCall, current_call
+from twin_resources.gateway.exchange.exchange import current_call
 from twin_resources.gateway.runtime.log_redaction import LOGGERS, remove_exception_text
 
 PROMPT = "How much oil does a clock need?"
@@ -57,8 +58,8 @@ def test_other_messages_are_not_changed(log: tuple[logging.Logger, io.StringIO])
 
 def test_a_refusal_is_not_logged_as_an_error(log: tuple[logging.Logger, io.StringIO]) -> None:
     logger, output = log
-    refusal = RefusedError(429, "key_busy", tried="a", found="b", next_step="c")
-    token = current_call.set(AnswerCall(KEY, "twin/ann", {}, refusal=refusal))
+    refusal = RefusedError(429, "key_busy", "Wait.")
+    token = current_call.set(replace(create_call(), refusal=refusal))
     try:
         logger.error("a call failed")
     finally:

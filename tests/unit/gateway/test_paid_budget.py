@@ -183,8 +183,8 @@ def test_the_refusal_names_the_limit_that_is_reached(budget: PaidBudget) -> None
         reserve_call(budget, key=limited_key)
     error = excinfo.value
     assert (error.status, error.code) == (429, "paid_budget_used_up")
-    assert "the key k2 has a limit" in error.found
-    assert "without @paid" in error.next_step
+    assert "the key k2 has a limit" in str(error)
+    assert "without @paid" in str(error)
     assert (error.retry_after_s or 0) > 2
     assert budget.unavailable_reason(KEY, "ann") == ""
     budget.account.settle(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,14 @@ REFERENCE: list[Any] = [
 ]
 
 
-def open_in_memory() -> RecentResponses:
-    return RecentResponses(lambda: State.open("sqlite://"))
+@pytest.fixture
+def outbox(tmp_path: Path) -> Outbox:
+    return Outbox(tmp_path / "outbox.sqlite")
+
+
+def open_in_memory(outbox: Outbox) -> RecentResponses:
+    state = State.open("sqlite://")
+    return RecentResponses(lambda: state, outbox)
 
 
 def replace_references(
@@ -48,12 +53,12 @@ def store_answer(recent: RecentResponses, trace_id: str = "7", **fields: Any) ->
         store(trace_id, "One drop.")
 
 
-def test_a_request_may_refer_to_an_earlier_answer(home: Settings) -> None:
+def test_a_request_may_refer_to_an_earlier_answer(home: Settings, outbox: Outbox) -> None:
     """The request names the id of the message (as the AI SDK does) or of the response.
 
     Another gateway process of the home answers it.
     """
-    gateways = [RecentResponses(lambda: open_home_state(home)) for _ in range(2)]
+    gateways = [RecentResponses(lambda: open_home_state(home), outbox) for _ in range(2)]
     store_answer(gateways[0])
     by_message: dict[str, Any] = {"input": REFERENCE}
     by_response: dict[str, Any] = {"input": "How much?", "previous_response_id": "resp_7"}
@@ -65,8 +70,8 @@ def test_a_request_may_refer_to_an_earlier_answer(home: Settings) -> None:
         assert len(ignored) == 1
 
 
-def test_a_conversation_is_reassembled_and_each_text_is_stored_once() -> None:
-    recent = open_in_memory()
+def test_a_conversation_is_reassembled_and_each_text_is_stored_once(outbox: Outbox) -> None:
+    recent = open_in_memory(outbox)
     store_answer(recent, "1", input="Mail eve.bell@gmail.com: which oil?")
     turn = {"role": "user", "content": [{"type": "input_text", "text": "How much?"}]}
     reference = {"type": "item_reference", "id": "msg_1"}
@@ -82,34 +87,32 @@ def test_a_conversation_is_reassembled_and_each_text_is_stored_once() -> None:
     assert str(rows).count("One drop.") == 3
 
 
-def test_a_reference_to_an_expired_answer_is_reported_as_ignored(home: Settings) -> None:
+def test_a_reference_to_an_expired_answer_is_reported_as_ignored(outbox: Outbox) -> None:
     now = [0.0]
-    recent = RecentResponses(
-        lambda: open_home_state(home), max_characters=800, clock=lambda: now[0]
-    )
-    outbox = Outbox(home.home / "outbox.sqlite")
+    recent = open_in_memory(outbox)
+    recent.clock = lambda: now[0]
 
-    def purge_and_list() -> list[str]:
-        asyncio.run(recent.purge_responses(outbox))
+    def list_stored() -> list[str]:
+        recent.delete_expired()
         return [number for number in "789" if recent.load_answer("eve", number) is not None]
 
     for number in "789":
         now[0] += 1
         store_answer(recent, number)
-    assert purge_and_list() == ["8", "9"]
+    assert list_stored() == ["7", "8", "9"]
+    now[0] = 2 + recent_responses.RETENTION_S
+    assert list_stored() == ["9"]
     expired = replace_references(recent, input="How much?", previous_response_id="resp_7")
     assert expired[:2] == (["How much?"], ["previous_response_id"])
-    assert len(replace_references(recent, previous_response_id="resp_8")[0]) == 3
-    now[0] = 2 + recent_responses.RETENTION_S
-    assert purge_and_list() == ["9"]
+    assert len(replace_references(recent, previous_response_id="resp_9")[0]) == 3
     assert replace_references(recent, store=False)[2] is None
     assert replace_references(recent, input=REFERENCE)[1] == ["item_reference"]
 
 
 def test_without_a_store_answers_are_sent_but_not_found_later(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, outbox: Outbox
 ) -> None:
-    unwritable = RecentResponses(lambda: State.open(f"sqlite:///{tmp_path}"))
+    unwritable = RecentResponses(lambda: State.open(f"sqlite:///{tmp_path}"), outbox)
     store_answer(unwritable)
     assert "an answer was not stored for later requests" in capsys.readouterr().err
     with pytest.raises(RefusedError) as excinfo:

@@ -8,7 +8,7 @@ from twin_resources.access.refusals import RefusedError
 
 NO_ANSWER = "The twin cannot answer right now; please try again"
 NOT_STORED = "Your feedback could not be stored; please try again"
-TEXT = "Tried to answer with twin/x@voice. Found: the server 'x' is dead. Next: run `twin status`."
+TEXT = "twin/x@voice cannot answer, the server 'x' is dead; run `twin status`."
 
 
 @pytest.mark.parametrize(
@@ -25,9 +25,7 @@ TEXT = "Tried to answer with twin/x@voice. Found: the server 'x' is dead. Next: 
     ],
 )
 def test_the_error_type_depends_on_the_status(status: int, error_type: str) -> None:
-    refusal = RefusedError(
-        status, "a_word", tried="ask", found="nothing", next_step="ask again", param="model"
-    )
+    refusal = RefusedError(status, "a_word", "Ask again.", param="model")
     error = refusal.body()["error"]
     assert error["type"] == error_type
     assert (error["code"], error["param"]) == ("a_word", "model")
@@ -53,10 +51,7 @@ def test_a_client_reads_one_sentence_where_only_the_operator_can_act(
     retry_after_s: int | None,
     message: str,
 ) -> None:
-    refusal = RefusedError(
-        *(status, code), tried="answer with twin/x@voice", found="the server 'x' is dead",
-        next_step="run `twin status`", retry_after_s=retry_after_s,
-    )  # fmt: skip
+    refusal = RefusedError(status, code, TEXT, retry_after_s=retry_after_s)
     assert refusal.body()["error"]["message"] == message
     refusal.log_operator_fault()
     logged = capsys.readouterr().err

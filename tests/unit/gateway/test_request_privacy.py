@@ -16,6 +16,7 @@ from tests.unit.gateway.exchanges import (
     create_record,
     find_passage,
     prepare,
+    read_chat,
 )
 from tests.unit.gateway.test_quoting import FIRST, create_quoting_path
 from twin_resources.access.keys import NO_LIMITS
@@ -24,7 +25,6 @@ from twin_resources.authors import Author, write_author
 from twin_resources.authors.pausing import pause_author, resume_author
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.hooks.trace_logger import span_attributes
-from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.request_path import NO_CONSENT
 from twin_resources.models.quotes.answer_text import NOTICE_PREFIX, extract_prose
 from twin_resources.models.quotes.quoter import QuoteResult
@@ -48,7 +48,7 @@ def create_paid_path(home: Settings, author: Author) -> Any:
 
 async def ask_paid(path: Any, **fields: Any) -> Any:
     turns = [{"role": "user", "content": "Which oil?"}]
-    chat_request = read_question({"model": "twin/ann@paid", "messages": turns} | fields)
+    chat_request = read_chat({"model": "twin/ann@paid", "messages": turns} | fields)
     return await path.prepare(chat_request, PAYING_KEY)
 
 

@@ -65,14 +65,11 @@ class AdmissionControl:
             if count < limit:
                 table[counter_name] = {"under_way": count + 1}
         if count >= limit:
-            raise RefusedError(
-                429,
-                "too_many_waiting",
-                tried="accept the request",
-                found=f"{count} requests {description} are in progress, which is the limit",
-                next_step=f"try again in {RETRY_AFTER_S} s, with fewer concurrent requests",
-                retry_after_s=RETRY_AFTER_S,
+            message = (
+                f"{count} requests {description} are in progress, which is the limit; try again in "
+                f"{RETRY_AFTER_S} s."
             )
+            raise RefusedError(429, "too_many_waiting", message, retry_after_s=RETRY_AFTER_S)
         try:
             yield
         finally:

@@ -23,7 +23,8 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import ToolAnnotations
 from pydantic import Field
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Send
 
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
@@ -98,7 +99,7 @@ class AgentTools:
             yield
 
     async def handle(
-        self, scope: Scope, body: bytes, receive: Receive, send: Send, *, key: Key, gateway: ASGIApp
+        self, request: Request, body: bytes, send: Send, *, key: Key, gateway: ASGIApp
     ) -> None:
         """Answer one message whose key and body were read.
 
@@ -108,13 +109,11 @@ class AgentTools:
         messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay_body() -> Message:
-            return messages.pop() if messages else await receive()
+            return messages.pop() if messages else await request.receive()
 
-        authorization = next(
-            value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"
-        )
-        call_scope = {**scope, _CALL: _AgentCall(key, authorization, gateway)}
-        await self._server.session_manager.handle_request(call_scope, replay_body, send)
+        call = _AgentCall(key, request.headers["authorization"], gateway)
+        scope = {**request.scope, _CALL: call}
+        await self._server.session_manager.handle_request(scope, replay_body, send)
 
     async def ask(
         self,

@@ -100,16 +100,12 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackBody:
     """
     body = _parse_body(raw)
     if body.preferred == body.trace_id:
-        raise _bad_feedback("preferred", found=f"{body.preferred!r}, the same answer")
+        raise _bad_feedback("preferred", "preferred names another answer than trace_id.")
     if body.thumb is not None and body.score is not None:
-        raise _bad_feedback(
-            "score", found="a thumb and a score", next_step="send either the thumb or the score"
-        )
+        raise _bad_feedback("score", "Send either the thumb or the score.")
     edit, comment = body.edit.strip(), " ".join(body.comment.split())
     if body.vote is None and not edit and not body.preferred:
-        raise _bad_feedback(
-            "thumb", found="no feedback", next_step="send thumb, score, edit or preferred"
-        )
+        raise _bad_feedback("thumb", "Send thumb, score, edit or preferred.")
     reader = _read_reader(body, key)
     return body.model_copy(update={"edit": edit, "comment": comment, "reader": reader})
 
@@ -168,13 +164,9 @@ async def store_feedback(outbox: Outbox, key: Key, raw: bytes) -> Mapping[str, A
     try:
         await asyncio.to_thread(outbox.put_scores, scores)
     except TwinError as error:
-        raise RefusedError(
-            503,
-            "outbox_full" if isinstance(error, OutboxFullError) else "outbox_broken",
-            tried="store the feedback",
-            found=error.found,
-            next_step="send it again later; the gateway's owner should run `twin status`",
-        ) from error
+        code = "outbox_full" if isinstance(error, OutboxFullError) else "outbox_broken"
+        message = f"The feedback is not stored, {error.found}; see `twin status`."
+        raise RefusedError(503, code, message) from error
     return {
         "stored": True,
         "trace_id": feedback.trace_id,
@@ -189,17 +181,16 @@ def _parse_body(raw: bytes) -> FeedbackBody:
     except ValidationError as error:
         first_error = error.errors()[0]
         if not first_error["loc"]:
-            raise _bad_feedback(
-                "", found=first_error["msg"], next_step="send a JSON object"
-            ) from error
+            message = f"Send a JSON object: {first_error['msg']}."
+            raise _bad_feedback("", message) from error
         name = str(first_error["loc"][0])
-        if name not in FeedbackBody.model_fields:
-            names = ", ".join(FeedbackBody.model_fields)
-            raise _bad_feedback(
-                name, found=f"the unknown key {name!r}", next_step=f"send only {names}"
-            ) from error
+        fields = FeedbackBody.model_fields
+        if name not in fields:
+            message = f"{name!r} is no key of feedback; send only {', '.join(fields)}."
+            raise _bad_feedback(name, message) from error
         value = "nothing" if first_error["type"] == "missing" else f"{first_error['input']!r}"[:80]
-        raise _bad_feedback(name, found=value) from error
+        message = f"{name} = {value} is not accepted; {fields[name].description}."
+        raise _bad_feedback(name, message) from error
 
 
 def _read_reader(body: FeedbackBody, key: Key) -> str:
@@ -211,24 +202,17 @@ def _read_reader(body: FeedbackBody, key: Key) -> str:
     if (reader_name is not None and not may_name_reader) or (
         body.simulated and key.role != "admin"
     ):
-        raise RefusedError(
-            403,
-            "reader_not_allowed",
-            tried="accept feedback for another reader",
-            found=f"a key with the role {key.role}",
-            next_step="omit `reader` and `simulated`; the vote then counts for the key's reader",
-            param="reader",
+        message = (
+            f"A key with the role {key.role} votes for its own reader; omit `reader` and "
+            "`simulated`."
         )
+        raise RefusedError(403, "reader_not_allowed", message, param="reader")
     if reader_name is None:
         return key.reader
     if not isinstance(reader_name, str) or not 1 <= len(reader_name) <= 200:
-        raise _bad_feedback("reader", found=f"{reader_name!r}"[:80])
+        raise _bad_feedback("reader", f"reader = {reader_name!r:.80}: send 1 to 200 characters.")
     return key.hash_reader_name(reader_name)
 
 
-def _bad_feedback(param: str, *, found: str, next_step: str = "") -> RefusedError:
-    """Return a refusal; by default, `next_step` is the description of the field."""
-    next_step = next_step or str(FeedbackBody.model_fields[param].description)
-    return bad_request(
-        param, action="read the feedback", found=found, next_step=next_step, code="bad_feedback"
-    )
+def _bad_feedback(param: str, message: str) -> RefusedError:
+    return bad_request(message, param=param, code="bad_feedback")

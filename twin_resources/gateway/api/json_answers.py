@@ -1,10 +1,4 @@
-"""Send a JSON document or a refusal as the whole answer to a request.
-
-Scope: the two ASGI messages of the answer.
-Out of scope: the content of a refusal (`access/refusals.py`), and the rules that refuse a request.
-
-Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
-"""
+"""The answer to a refused request, and the end of a stream that broke off."""
 # pyright: strict
 
 from __future__ import annotations
@@ -13,33 +7,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.types import Send
+from starlette.responses import JSONResponse
 
 from twin_resources.access.refusals import RefusedError
 
 _INVALID_REQUEST = -32600  # JSON-RPC's code
 
 
-async def send_json(
-    send: Send,
-    status: int,
-    document: Mapping[str, Any],
-    *,
-    headers: Mapping[str, str] | None = None,
-) -> None:
-    """Send a document with its content type, its length and the given headers."""
-    body = json.dumps(document, ensure_ascii=False).encode()
-    header_pairs = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *((name.encode(), value.encode()) for name, value in (headers or {}).items()),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": header_pairs})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def send_refusal(send: Send, error: RefusedError, *, is_json_rpc: bool = False) -> None:
-    """Send a refusal with the headers that its status requires, and log an operator's fault.
+def refusal_response(error: RefusedError, *, is_json_rpc: bool = False) -> JSONResponse:
+    """Return a refusal with the headers that its status requires, and log an operator's fault.
 
     Args:
         is_json_rpc: whether the client reads JSON-RPC's errors, as agents do.
@@ -55,7 +31,7 @@ async def send_refusal(send: Send, error: RefusedError, *, is_json_rpc: bool = F
     if is_json_rpc:
         fault = {"code": _INVALID_REQUEST, "message": error.client_message}
         body = {"jsonrpc": "2.0", "id": None, "error": fault}
-    await send_json(send, error.status, body, headers=headers)
+    return JSONResponse(body, error.status, headers)
 
 
 def failure_events(error: RefusedError) -> bytes:

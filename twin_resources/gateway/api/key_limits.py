@@ -67,9 +67,7 @@ class KeyRequestCounter:
             RefusedError: 429 if the key has reached a limit; 503 if the store cannot be written.
         """
         with refuse_if_store_fails(
-            "keys_unreadable",
-            action="count the request",
-            next_step="try again; the owner should check TWIN_STATE_URL and the gateway's log",
+            "keys_unreadable", "the owner should check TWIN_STATE_URL and the gateway's log."
         ):
             return self._check_and_insert(key)
 
@@ -129,26 +127,22 @@ class KeyRequestCounter:
                 ).scalar()
                 if limiting_time is not None:
                     wait_s = max(1, math.ceil(float(limiting_time) + WINDOW_S - now))
-                    raise _refusal(
-                        "key_rate_limited",
-                        f"this key has reached its limit of {limits.per_minute} requests per "
-                        "minute",
-                        f"try again in {wait_s} s",
-                        wait_s,
+                    message = (
+                        f"This key has reached its limit of {limits.per_minute} requests per "
+                        f"minute; try again in {wait_s} s."
                     )
+                    raise RefusedError(429, "key_rate_limited", message, retry_after_s=wait_s)
             if limits.at_once is not None:
                 in_progress_query = sa.select(sa.func.count()).where(
                     matches_key, table.c.is_under_way
                 )
                 count = int(connection.execute(in_progress_query).scalar_one())
                 if count >= limits.at_once:
-                    raise _refusal(
-                        "key_busy",
+                    message = (
                         f"{count} requests with this key are in progress; its limit is "
-                        f"{limits.at_once}",
-                        "try again after one of them is answered",
-                        _RETRY_AFTER_S,
+                        f"{limits.at_once}. Try again after one of them is answered."
                     )
+                    raise RefusedError(429, "key_busy", message, retry_after_s=_RETRY_AFTER_S)
             row = {"key": key.id, "at": now, "is_under_way": limits.at_once is not None}
             primary_key = connection.execute(sa.insert(table).values(**row)).inserted_primary_key
         assert primary_key is not None  # an insert with an autoincrement column returns its key
@@ -167,14 +161,3 @@ async def count_request(
     with admission.admit_for_key(key.reader):
         async with counter.count(key):
             yield
-
-
-def _refusal(code: str, found: str, next_step: str, retry_after_s: int) -> RefusedError:
-    return RefusedError(
-        429,
-        code,
-        tried="accept the request",
-        found=found,
-        next_step=next_step,
-        retry_after_s=retry_after_s,
-    )

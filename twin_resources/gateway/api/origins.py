@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from twin_resources.access.keys import Keyring
 from twin_resources.access.refusals import RefusedError
-from twin_resources.gateway.api.json_answers import send_refusal
+from twin_resources.gateway.api.json_answers import refusal_response
 from twin_resources.gateway.exchange.exchange import SOURCE_TYPE_HEADER, TRACE_HEADER
 
 _MAX_AGE_S = 7200  # the maximum in Chrome
@@ -37,7 +37,7 @@ def allow_origins(app: ASGIApp, keyring: Keyring) -> ASGIApp:
         try:
             is_known = await asyncio.to_thread(keyring.has_origin, origin)
         except RefusedError as error:
-            await send_refusal(send, error)
+            await refusal_response(error)(scope, receive, send)
             return
         permission = CORSMiddleware(
             app,

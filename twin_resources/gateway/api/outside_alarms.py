@@ -15,8 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Mapping
-from typing import Any, cast
-from urllib.parse import parse_qs
+from typing import Any
 
 from twin_resources.access.keys import ALL_AUTHORS, Key
 from twin_resources.access.refusals import RefusedError, bad_request, refuse_if_store_fails
@@ -29,34 +28,61 @@ ALERT_SEVERITIES = ("ALERT", "WARNING")
 
 
 async def store_alarm(
-    state: State, key: Key, raw: bytes, *, query: str, authors: Collection[str]
+    state: State, key: Key, raw: bytes, *, named: str, authors: Collection[str]
 ) -> Mapping[str, Any]:
     """Store the request of one alarm and return the body of the response.
 
     Args:
-        query: the query string, which may name the author.
+        named: the author that the address names, or empty.
         authors: slugs of this home's authors.
 
     Raises:
         RefusedError: 400 if the body or the author is missing, 403 if the key may not ask for this
             author, 404 if there is no such author, 503 if the state store fails.
     """
-    body = _parse_body(raw)
-    author = _find_author(body, key, query, authors)
-    reason, severity = _read_reason(body)
-    if severity and severity not in ALERT_SEVERITIES:
-        return {"requested": False, "author": author, "message": f"severity {severity} is no alert"}
+    usage = (
+        "name the author in the address (`/twin/alarm?author=SLUG`) and send "
+        '{"reason": "…"}, or let a Langfuse monitor send its own envelope.'
+    )
+    try:
+        body: Any = parse_untrusted_json(raw) if raw.strip() else {}
+        author, reason, severity = body.get("author"), body.get("reason"), ALERT_SEVERITIES[0]
+        if body.get("type") == MONITOR_ALERT:
+            severity = body["payload"]["severity"]
+            reason = body["payload"]["message"]["title"]
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise bad_request(f"The alarm cannot be read: {usage}", code="bad_alarm") from error
+    author = str(named or author or "")
+    if not author and len(key.authors) == 1 and ALL_AUTHORS not in key.authors:
+        [author] = key.authors
+    if not author:
+        raise bad_request(f"The alarm has no author: {usage}", param="author", code="bad_alarm")
+    if not key.may_ask(author):
+        message = f"Use a key that was made with the author {author[:80]} (`twin keys add`)."
+        raise RefusedError(403, "author_not_allowed", message, param="author")
+    if author not in authors:
+        message = f"There is no author {author[:80]}; `twin status` lists the slugs."
+        raise RefusedError(404, "no_such_author", message, param="author")
+    if severity not in ALERT_SEVERITIES:
+        message = f"severity {severity} is no alert"
+        return {"requested": False, "author": author, "message": message}
+    printable = "".join(
+        character if character.isprintable() else " " for character in str(reason or "")
+    )
+    line = " ".join(printable.split())[:MAX_REASON_CHARACTERS] or "no reason given"
     from twin_resources.quality.retraining.manual_triggers import request_after_alarm
 
     def request() -> tuple[int, bool]:
         return request_after_alarm(
-            state, author, asked_by=f"alarm: {key.label}", reason=reason, now=time.time()
+            state,
+            author,
+            asked_by=f"alarm: {key.label}",
+            reason=line,
+            now=time.time(),
         )
 
     with refuse_if_store_fails(
-        "alarm_not_stored",
-        action="store the alarm",
-        next_step="send it again later; the gateway's operator should run `twin status`",
+        "alarm_not_stored", "the gateway's operator should run `twin status`."
     ):
         number, is_new = await asyncio.to_thread(request)
     message = (
@@ -65,66 +91,3 @@ async def store_alarm(
         else "an earlier alarm of this key still waits; this one adds nothing"
     )
     return {"requested": is_new, "author": author, "number": number, "message": message}
-
-
-def _parse_body(raw: bytes) -> Mapping[str, Any]:
-    try:
-        body: Any = parse_untrusted_json(raw) if raw.strip() else {}
-    except ValueError as error:
-        raise _bad_alarm("", found=f"a body that is not JSON ({error})") from error
-    if not isinstance(body, dict):
-        raise _bad_alarm("", found="JSON that is not an object")
-    return cast("dict[str, Any]", body)
-
-
-def _find_author(body: Mapping[str, Any], key: Key, query: str, authors: Collection[str]) -> str:
-    named = parse_qs(query).get("author", [""])[-1] or body.get("author") or ""
-    if not named and len(key.authors) == 1 and ALL_AUTHORS not in key.authors:
-        [named] = key.authors
-    if not isinstance(named, str) or not named:
-        raise _bad_alarm("author", found="no author")
-    if not key.may_ask(named):
-        raise RefusedError(
-            403,
-            "author_not_allowed",
-            tried=f"request a retraining of {named[:80]}",
-            found="a key for other authors",
-            next_step="use a key that was made with this author (`twin keys add`)",
-            param="author",
-        )
-    if named not in authors:
-        raise RefusedError(
-            404,
-            "no_such_author",
-            tried=f"request a retraining of {named[:80]}",
-            found="no author with that slug",
-            next_step="use a slug that `twin status` lists",
-            param="author",
-        )
-    return named
-
-
-def _read_reason(body: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the reason in one line, and the severity of a monitor's envelope or ""."""
-    reason, severity = body.get("reason"), ""
-    if body.get("type") == MONITOR_ALERT:
-        payload = body.get("payload")
-        alert = cast("dict[str, Any]", payload) if isinstance(payload, dict) else {}
-        message = alert.get("message")
-        texts = cast("dict[str, Any]", message) if isinstance(message, dict) else {}
-        reason, severity = texts.get("title"), str(alert.get("severity") or "UNKNOWN")
-    printable = "".join(
-        character if character.isprintable() else " " for character in str(reason or "")
-    )
-    return " ".join(printable.split())[:MAX_REASON_CHARACTERS] or "no reason given", severity
-
-
-def _bad_alarm(param: str, *, found: str) -> RefusedError:
-    return bad_request(
-        param,
-        action="read the alarm",
-        found=found,
-        next_step='name the author in the address (`/twin/alarm?author=SLUG`) and send {"reason": '
-        '"…"}, or let a Langfuse monitor send its own envelope',
-        code="bad_alarm",
-    )

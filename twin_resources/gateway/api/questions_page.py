@@ -116,24 +116,18 @@ class QuestionsPage:
             RefusedError: 403 if the key has another role, or is for none of the authors.
         """
         if key.role != "author":
-            raise RefusedError(
-                403,
-                "role_not_allowed",
-                tried="show what was not answered",
-                found=f"a key with the role {key.role}",
-                next_step="use a key with the role author (`twin keys add NAME --role author`)",
+            message = (
+                f"This is a key with the role {key.role}. Use one with the role author "
+                "(`twin keys add NAME --role author`)."
             )
+            raise RefusedError(403, "role_not_allowed", message)
         known = self.live_config.current.authors
         allowed = [known[name] for name in sorted(known) if key.may_ask(name)]
         chosen = [author for author in allowed if slug in {"", author.slug}]
         if not chosen:
-            raise RefusedError(
-                403,
-                "author_not_allowed",
-                tried=f"show what {slug or 'an author'} was asked",
-                found=f"a key for {', '.join(sorted(key.authors))}",
-                next_step="ask the twin's owner for a key for this author",
-            )
+            authors = ", ".join(sorted(key.authors))
+            message = f"This is a key for {authors}; ask the twin's owner for another."
+            raise RefusedError(403, "author_not_allowed", message)
         return chosen[0] if len(chosen) == 1 else None
 
     def _render_choice(self, token: str, key: Key) -> str:

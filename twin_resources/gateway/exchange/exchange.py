@@ -28,7 +28,7 @@ from twin_resources.gateway.front_desk.message_kinds import ORDINARY, Classified
 from twin_resources.gateway.guards.guard_record import GuardRecord
 from twin_resources.gateway.passage_finder import RetrievedPassages
 from twin_resources.gateway.request.prompt_classes import CLASSIFIER
-from twin_resources.gateway.request.request_body import ChatRequest
+from twin_resources.gateway.request.request_body import ChatRequest, RequestParameters
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.models.quotes.answer_text import (
@@ -609,12 +609,13 @@ def get_disclosure(
 class AnswerCall:
     """A request between the allow-list, which sets the first fields, and the provider.
 
-    LiteLLM translates the messages of each API; nothing else of a request needs its help.
+    LiteLLM translates the conversation of each API; nothing else of a request needs its help.
 
     Attributes:
         key: the key of the client.
         model: name of the twin that answers.
-        admitted: parameters without effect on the model, see `ignored_parameters.py`.
+        parameters: what the body said beside its conversation.
+        lost_references: names of references to answers that are not stored any more.
         store: keeps the trace id and the text of an answer for later requests, or None. Blocks.
         record: the record of the answer, from its first piece on.
         refusal: why there is no answer, or None.
@@ -622,7 +623,8 @@ class AnswerCall:
 
     key: Key
     model: str
-    admitted: Mapping[str, Any]
+    parameters: RequestParameters
+    lost_references: Sequence[str] = ()
     store: Callable[[str, str], None] | None = None
     record: RequestRecord | None = None
     refusal: RefusedError | None = None

@@ -1,12 +1,9 @@
-"""Read the body of a chat request: an allow-list of keys, and the reader's question.
+"""Read the body of a question: its parameters, its conversation, and the question in it.
 
-Scope: the keys that a client may send, their types and bounds, and the split of a conversation
-into question, history and search text.
-Out of scope: accepted keys without effect (`ignored_parameters.py`), whether the author exists or
-this key may access it (`routing/model_names.py`, `keys.py`).
-
-An allow-list is needed because LiteLLM forwards every unknown key to the model server. A client's
-`lora` or `extra_body` would select another author's adapter, and an `api_base` a different machine.
+LiteLLM receives the conversation alone (`split_body`). It would use other keys itself: an
+`api_base` names a different machine, and a `lora` another author's adapter. What a twin does not
+read has no effect and is named in `twin.ignored`, since chat programs send many defaults. A value
+that asks for another kind of answer (`n: 2`) is refused, because ignoring it would mislead.
 Keys: https://platform.openai.com/docs/api-reference/chat/create
 """
 # pyright: strict
@@ -17,63 +14,40 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from twin_resources.access.refusals import RefusedError, bad_request
 from twin_resources.gateway.request.attached_text import extract_question
-from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS, read_ignored_parameters
 from twin_resources.gateway.request.prompt_classes import classify_question
-from twin_resources.gateway.request.response_format import read_response_format
+from twin_resources.gateway.request.response_format import check_response_format
 from twin_resources.models.retrieval.page_ranking import Page
 from twin_resources.registry.route_names import DRAFT, TASK
 from twin_resources.untrusted_json import parse_untrusted_json
 
-ALLOWED_KEYS = frozenset(
-    {
-        "model",
-        "messages",
-        "stream",
-        "stream_options",
-        "temperature",
-        "top_p",
-        "max_tokens",
-        "max_completion_tokens",
-        "stop",
-        "seed",
-        "presence_penalty",
-        "frequency_penalty",
-        "response_format",
-    }
-)
 CHAT_PATH, COMPLETIONS_PATH, RESPONSES_PATH = (
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/responses",
 )
-API_KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
+CONVERSATION_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        CHAT_PATH: ALLOWED_KEYS,
-        "/chat/completions": ALLOWED_KEYS,
-        COMPLETIONS_PATH: ALLOWED_KEYS - {"messages", "response_format"} | {"prompt"},
-        RESPONSES_PATH: frozenset(
-            {
-                *("model", "input", "instructions", "previous_response_id", "store", "stream"),
-                *("stream_options", "temperature", "top_p", "max_output_tokens", "text"),
-            }
-        ),
+        CHAT_PATH: ("messages",),
+        "/chat/completions": ("messages",),
+        COMPLETIONS_PATH: ("prompt",),
+        RESPONSES_PATH: ("input", "instructions"),
     }
 )
-"""The keys of each API's body that LiteLLM receives."""
-ADMITTED_KEY = "twin_admitted"
-"""Key of the values of the ignored parameters in a chat request, which no client can send."""
-SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {
-        "temperature": (0.0, 2.0),
-        "top_p": (0.0, 1.0),
-        "presence_penalty": (-2.0, 2.0),
-        "frequency_penalty": (-2.0, 2.0),
-    }
-)
+"""The keys of each API with the conversation."""
 MAX_BODY_BYTES = 256 * 1024
 # The question and the turn before it. With two turns before it, fewer follow-ups retrieved their
 # answer.
@@ -83,7 +57,6 @@ _MAY_NAME_SUBJECT = re.compile(r"[?\uff1f\u061f\u2e80-\ufaff]|\S\s+\S+\s+\S")
 MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
 _OMISSION = "\n…\n"
-MAX_REPEATED_CHARACTERS = 40  # limit on a client's value that a response repeats
 CONTINUED_ANSWER = "the unfinished answer"
 """Entry of `twin.ignored` for a final assistant message that the client wants continued. The
 gateway answers the question from the start."""
@@ -91,10 +64,120 @@ MAX_ANSWER_TOKENS = 4096
 # llama.cpp's seed has 32 bits; a larger number reached LiteLLM as a float.
 MAX_SEED = 2**32 - 1
 NO_SEED = -1  # llama.cpp's value for no seed, which some programs send
+BATCH_METADATA_KEY = "twin.batch"
+"""Entry of `metadata` with which `twin batch` marks a request that no reader sent."""
+PAGE_METADATA_KEYS = ("twin.page", "twin.page_title")
+"""Entries of `metadata` with the address and the title of the page on which a reader asks."""
+MAX_METADATA_CHARACTERS = 512  # OpenAI's limit
 
 MODEL_NAME = re.compile(
     r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid|voice|task))?"
 )
+_NonEmptyText = Annotated[str, Field(min_length=1)]
+
+
+class RequestParameters(BaseModel):
+    """What a body says beside its conversation, on any API.
+
+    The fields from `n` on accept only their defaults: a twin gives one answer as text, without log
+    probabilities, and calls no tools.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    stream: bool = False
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    seed: int | None = Field(None, ge=NO_SEED, le=MAX_SEED)
+    stop: _NonEmptyText | Annotated[list[_NonEmptyText], Field(max_length=4)] | None = None
+    max_tokens: int | None = Field(
+        None,
+        ge=1,
+        validation_alias=AliasChoices("max_tokens", "max_completion_tokens", "max_output_tokens"),
+    )
+    response_format: Annotated[dict[str, Any], AfterValidator(check_response_format)] | None = None
+    user: str = Field(
+        "", max_length=200, validation_alias=AliasChoices("user", "safety_identifier")
+    )
+    metadata: dict[str, Any] = {}
+    n: Literal[1] = 1
+    best_of: Literal[1] = 1
+    logprobs: Literal[False] = False
+    top_logprobs: Literal[0] = 0
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] = {}
+    modalities: list[Literal["text"]] = []
+    tool_choice: Literal["auto", "none"] = "auto"
+    function_call: Literal["auto", "none"] = "auto"
+    conversation: None = None
+    background: Literal[False] = False
+    suffix: Literal[""] = ""
+    echo: Literal[False] = False
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The client's sampling parameters, with `max_tokens` up to the limit."""
+        names = {"temperature", "top_p", "presence_penalty", "frequency_penalty"}
+        values = self.model_dump(include=names, exclude_none=True)
+        if self.seed not in {None, NO_SEED}:
+            values["seed"] = self.seed
+        if self.stop:  # lm_eval sends an empty list
+            values["stop"] = [self.stop] if isinstance(self.stop, str) else self.stop
+        if self.max_tokens is not None:
+            values["max_tokens"] = min(self.max_tokens, MAX_ANSWER_TOKENS)
+        return values
+
+    @property
+    def ignored(self) -> list[str]:
+        """The names of what has no effect."""
+        names = [name for name, value in (self.model_extra or {}).items() if value]
+        if self.metadata.keys() - {BATCH_METADATA_KEY, *PAGE_METADATA_KEYS}:
+            names.append("metadata")
+        if (self.max_tokens or 0) > MAX_ANSWER_TOKENS:
+            names.append(f"max_tokens above {MAX_ANSWER_TOKENS:,}")
+        return sorted(names)
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether the question belongs to a batch, which no reader sent."""
+        return self.metadata.get(BATCH_METADATA_KEY) == "true"
+
+    @property
+    def page(self) -> Page | None:
+        """The page on which the reader asks."""
+        values = [
+            str(self.metadata.get(name) or "")[:MAX_METADATA_CHARACTERS]
+            for name in PAGE_METADATA_KEYS
+        ]
+        return Page(*values) if any(values) else None
+
+
+class _Part(BaseModel):
+    """A part of a message; a refusal is an answer of a different model, so it counts as text."""
+
+    type: str = Field(max_length=40)
+    text: str = ""
+    refusal: str = ""
+
+
+class _Message(BaseModel):
+    role: Literal["user", "assistant", "system", "developer", "tool", "function"]
+    content: str | list[_Part] | None = None
+
+    @property
+    def content_text(self) -> str:
+        if isinstance(self.content, list):
+            return "\n".join(part.text or part.refusal for part in self.content).strip()
+        return (self.content or "").strip()
+
+    @property
+    def other_types(self) -> list[str]:
+        parts = self.content if isinstance(self.content, list) else []
+        return [part.type for part in parts if part.type not in {"text", "refusal"}]
+
+
+_MESSAGES = TypeAdapter(Annotated[list[_Message], Field(min_length=1)])
 
 
 @dataclass(frozen=True)
@@ -115,8 +198,7 @@ class ChatRequest:
         system: the system and developer messages, in order, separated by an empty line.
         user: the reader that the client names, or empty.
         ignored: names of the client's parameters without effect on any model.
-        is_batch: whether the question comes from a batch and not from a reader
-            (`ignored_parameters.BATCH_METADATA_KEY`).
+        is_batch: whether the question comes from a batch and not from a reader.
         is_task: whether a program sent the request for its own use (`twin/<author>@task`).
         page: the page on which the reader asks, or None.
     """
@@ -162,7 +244,7 @@ class ChatRequest:
 
 
 def decode_object(raw: bytes) -> dict[str, Any]:
-    """Decode the JSON object of a body.
+    """Decode the JSON object of a body, without its nulls.
 
     Raises:
         RefusedError: 413 if the body is too large, 400 if it is not a JSON object.
@@ -172,85 +254,17 @@ def decode_object(raw: bytes) -> dict[str, Any]:
     try:
         document = parse_untrusted_json(raw)
     except ValueError as error:
-        raise bad_request(
-            "", found=f"invalid JSON ({error})", next_step="send a JSON object in UTF-8"
-        ) from error
+        raise bad_request(f"Send a JSON object in UTF-8: {error}.") from error
     if not isinstance(document, dict):
-        raise bad_request(
-            "", found=f"a JSON {type(document).__name__}", next_step="send a JSON object"
-        )
-    return cast("dict[str, Any]", document)
+        raise bad_request(f"Send a JSON object, not a {type(document).__name__}.")
+    fields = cast("dict[str, Any]", document)
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-def admit_body(
-    body: Mapping[str, Any], path: str = CHAT_PATH
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Check a decoded body against the allow-list of its API.
-
-    Returns:
-        The part that LiteLLM may receive, and the values of the other keys.
-
-    Raises:
-        RefusedError: 400 for a key that is not on the list, a value for an unsupported feature, or
-            a prompt that is not a single text.
-    """
-    allowed_keys = API_KEYS[path]
-    unknown_keys = sorted(
-        name for name in set(body) - allowed_keys - IGNORED_KEYS if body[name] is not None
-    )
-    if unknown_keys:
-        raise bad_request(
-            unknown_keys[0],
-            found=f"unknown key{'s' if len(unknown_keys) > 1 else ''}: "
-            + ", ".join(map(repr, unknown_keys)),
-            next_step=f"send only these keys: {', '.join(sorted(allowed_keys | IGNORED_KEYS))}",
-            code="key_not_allowed",
-        )
-    prompt: object = body.get("prompt")
-    prompts = cast("list[object]", prompt) if isinstance(prompt, list) else [prompt]
-    if path == COMPLETIONS_PATH and not (len(prompts) == 1 and isinstance(prompts[0], str)):
-        # LiteLLM would take several for one conversation, and fails with 500 on token ids.
-        raise bad_request(
-            "prompt", found="a prompt that is not a single text", next_step="send one text"
-        )
-    admitted = read_ignored_parameters(body)
-    # LiteLLM refuses a null where it expects a number.
-    fields = {
-        name: value for name, value in body.items() if name in allowed_keys and value is not None
-    }
-    return fields, admitted
-
-
-def read_question(body: Mapping[str, Any]) -> ChatRequest:
-    """Read a chat request in LiteLLM's form, with the admitted values under `ADMITTED_KEY`.
-
-    Raises:
-        RefusedError: 404 if the model is not a twin, 400 if messages or parameters are invalid.
-    """
-    match = match_model_name(body.get("model"))
-    conversation = _read_messages(body.get("messages"))
-    turns = conversation.turns
-    sampling, limit_notes = _read_sampling(body)
-    admitted_fields = cast("dict[str, Any]", body.get(ADMITTED_KEY) or {})
-    question = turns[-1]["content"]
-    stream = _read_flag(body, "stream")
-    return ChatRequest(
-        model=match.string.removesuffix(f"@{TASK}"),
-        author=match["author"],
-        alias="" if match["alias"] == TASK else match["alias"] or "",
-        question=question,
-        history=tuple(turn for turn in turns[:-1] if turn["content"]),
-        search_text=_conversation_search_text(turns),
-        stream=stream,
-        sampling=sampling,
-        response_format=read_response_format(body.get("response_format")),
-        system=conversation.system,
-        user=str(admitted_fields.get("user", "")),
-        ignored=(*admitted_fields.get("ignored", ()), *conversation.ignored, *limit_notes),
-        is_batch=bool(admitted_fields.get("batch")),
-        is_task=match["alias"] == TASK,
-        page=Page(*admitted_fields["page"]) if "page" in admitted_fields else None,
-    )
+def body_too_large_refusal(size: int) -> RefusedError:
+    """Return the refusal of a body of at least `size` bytes."""
+    message = f"Send at most {MAX_BODY_BYTES:,} bytes, not {size:,}: shorten the conversation."
+    return RefusedError(413, "body_too_large", message)
 
 
 def match_model_name(model: object) -> re.Match[str]:
@@ -261,132 +275,121 @@ def match_model_name(model: object) -> re.Match[str]:
     """
     match = MODEL_NAME.fullmatch(model) if isinstance(model, str) else None
     if match is None:
-        raise RefusedError(
-            404,
-            "model_not_found",
-            tried="find the model",
-            found=f"{model!r}, which is not the name of a twin",
-            next_step="use twin/<author>; GET /v1/models lists the names",
-            param="model",
-        )
+        message = f"{model!r:.80} is no twin; GET /v1/models lists the names twin/<author>."
+        raise RefusedError(404, "model_not_found", message, param="model")
     return match
 
 
-def body_too_large_refusal(size: int) -> RefusedError:
-    """Return the refusal of a body of at least `size` bytes."""
-    return RefusedError(
-        413,
-        "body_too_large",
-        tried="read the request",
-        found=f"{size:,} bytes or more",
-        next_step=f"send at most {MAX_BODY_BYTES:,} bytes; shorten the conversation",
-    )
+def split_body(
+    body: Mapping[str, Any], path: str = CHAT_PATH
+) -> tuple[dict[str, Any], RequestParameters]:
+    """Split a decoded body into what LiteLLM receives and what the twin reads.
+
+    Raises:
+        RefusedError: 400 for an invalid value, one that asks for what a twin does not give, or a
+            prompt that is not a single text.
+    """
+    prompt: object = body.get("prompt")
+    prompts = cast("list[object]", prompt) if isinstance(prompt, list) else [prompt]
+    if path == COMPLETIONS_PATH and not (len(prompts) == 1 and isinstance(prompts[0], str)):
+        # LiteLLM would take several for one conversation, and fails with 500 on token ids.
+        raise bad_request("Send one text as prompt.", param="prompt")
+    names = {"model", "stream", "stream_options", *CONVERSATION_KEYS[path]}
+    forwarded = {name: value for name, value in body.items() if name in names}
+    fields = {name: value for name, value in body.items() if name == "stream" or name not in names}
+    if path == RESPONSES_PATH:
+        for name in ("previous_response_id", "store"):  # for `recent_responses.py`
+            if name in fields:
+                forwarded[name] = fields.pop(name)
+        text = fields.pop("text", None)
+        text_format = cast("dict[str, Any]", text).get("format") if isinstance(text, dict) else None
+        if isinstance(text_format, dict):  # its schema stands beside its type
+            schema = dict(cast("dict[str, Any]", text_format))
+            response_format = fields["response_format"] = {"type": schema.pop("type", None)}
+            if schema:
+                response_format["json_schema"] = schema
+    try:
+        return forwarded, RequestParameters.model_validate(fields)
+    except ValidationError as error:
+        raise _invalid_value_refusal(error) from error
 
 
-def _read_flag(body: Mapping[str, Any], name: str) -> bool:
-    value = body.get(name)
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    raise bad_request(name, found=f"{name} = {value!r}", next_step="send true or false")
+def _invalid_value_refusal(error: ValidationError, name: str = "") -> RefusedError:
+    first = error.errors()[0]
+    name = name or str(first["loc"][0])
+    place = "" if first["loc"][:1] == (name,) else f" at {'.'.join(map(str, first['loc']))}"
+    reason = first["msg"].removeprefix("Value error, ")
+    message = f"{name}{place} = {first['input']!r:.80} is not accepted: {reason}."
+    if first["type"] in {"literal_error", "none_required", "too_long"}:
+        message += (
+            " A twin gives one answer as text, without log probabilities, and calls no tools; for "
+            "an object that follows a schema, send response_format."
+        )
+    return bad_request(message, param=name)
 
 
-@dataclass(frozen=True)
-class _Conversation:
-    """The turns of reader and twin, the system messages, and names of ignored parts."""
-
-    turns: list[dict[str, str]]
-    system: str
-    ignored: tuple[str, ...]
-
-
-def _read_messages(value: object) -> _Conversation:
-    """Read a conversation.
+def read_question(
+    model: str, messages: object, parameters: RequestParameters | None = None
+) -> ChatRequest:
+    """Read a question from the messages that LiteLLM makes of any API's conversation.
 
     Pictures, audio and files are refused only in the question. A reader cannot change the earlier
     turns, so their text is kept and their other parts are listed in `ignored`.
+
+    Raises:
+        RefusedError: 404 if the model is not a twin, 400 if the messages are invalid.
     """
-    if not isinstance(value, list) or not value:
-        raise bad_request(
-            "messages", found="no messages", next_step="send at least one user message"
-        )
+    match, parameters = match_model_name(model), parameters or RequestParameters.model_validate({})
+    try:
+        conversation = _MESSAGES.validate_python(messages)
+    except ValidationError as error:
+        raise _invalid_value_refusal(error, "messages") from error
+    positions = [index for index, message in enumerate(conversation) if message.role == "user"]
+    if not positions or not conversation[positions[-1]].content_text:
+        raise bad_request("Send a user message with text.", param="messages")
     turns: list[dict[str, str]] = []
     system: list[str] = []
-    ignored_parts: dict[str, None] = {}
-    messages = cast("list[object]", value)
-    question_position = max(
-        (index for index, turn in enumerate(messages) if _read_role(turn) == "user"), default=-1
-    )
-    for position, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise bad_request(
-                "messages",
-                found=f"message {position} is not an object",
-                next_step="send each message as an object with a role and content",
-            )
-        fields = cast("dict[str, Any]", message)
-        role = _read_role(fields)
-        if role in {"tool", "function"}:
-            ignored_parts[f"{role} messages"] = None
+    ignored: dict[str, None] = {}
+    for position, message in enumerate(conversation):
+        text = message.content_text
+        if message.role in {"tool", "function"}:
+            ignored[f"{message.role} messages"] = None
             continue
-        if role not in {"user", "assistant", "system", "developer"}:
+        if message.other_types and position == positions[-1]:
+            types = ", ".join(message.other_types)
             raise bad_request(
-                "messages",
-                found=f"message {position} has the role {role!r}",
-                next_step="send user, assistant, system and developer messages",
+                f"A twin reads text, no images, audio or files; the question has {types}.",
+                param="messages",
             )
-        content, other_types = _read_content(fields.get("content"), position)
-        if other_types and position == question_position:
-            raise bad_request(
-                "messages",
-                found=f"message {position} contains more than text ({', '.join(other_types)})",
-                next_step="send text; a twin reads no images, audio or files",
-            )
-        ignored_parts |= dict.fromkeys(other_types)
-        if role in {"system", "developer"}:
-            system.append(content)
-        elif role == "assistant" and position > question_position:
-            ignored_parts |= {CONTINUED_ANSWER: None} if content else {}
-        else:
-            turns.append({"role": str(role), "content": content})
-    if not turns or turns[-1]["role"] != "user" or not turns[-1]["content"]:
-        raise bad_request(
-            "messages", found="no question", next_step="send a user message with text"
-        )
-    excess = len(turns[-1]["content"]) - MAX_QUESTION_CHARACTERS
+        ignored |= dict.fromkeys(message.other_types)
+        if message.role in {"system", "developer"}:
+            system.append(text)
+        elif position <= positions[-1]:
+            turns.append({"role": message.role, "content": text})
+        elif text:
+            ignored[CONTINUED_ANSWER] = None
+    question = turns[-1]["content"]
+    excess = len(question) - MAX_QUESTION_CHARACTERS
     if excess > 0:
-        ignored_parts[f"{excess:,} characters of the question"] = None
-        turns[-1]["content"] = _truncate_middle(turns[-1]["content"])
-    return _Conversation(turns, "\n\n".join(text for text in system if text), tuple(ignored_parts))
-
-
-def _read_role(message: object) -> object:
-    return cast("dict[str, Any]", message).get("role") if isinstance(message, dict) else None
-
-
-def _read_content(content: object, position: int) -> tuple[str, list[str]]:
-    """Return the text of a message, and the types of its other parts."""
-    if content is None:
-        return "", []
-    if isinstance(content, str):
-        return content.strip(), []
-    texts: list[str] = []
-    other_types: list[str] = []
-    for part in cast("list[object]", content) if isinstance(content, list) else [content]:
-        fields = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
-        part_type = fields.get("type")
-        # A refusal is an answer of a different model, so it counts as text.
-        text = fields.get("refusal") if part_type == "refusal" else fields.get("text")
-        if part_type in {"text", "refusal"} and isinstance(text, str):
-            texts.append(text)
-        elif isinstance(part_type, str) and part_type not in {"text", "refusal"}:
-            other_types.append(part_type[:MAX_REPEATED_CHARACTERS])
-        else:
-            raise bad_request(
-                "messages",
-                found=f"the content of message {position} has an unknown format",
-                next_step="send text, or a list of parts with their types",
-            )
-    return "\n".join(texts).strip(), other_types
+        ignored[f"{excess:,} characters of the question"] = None
+        question = turns[-1]["content"] = _truncate_middle(question)
+    return ChatRequest(
+        model=match.string.removesuffix(f"@{TASK}"),
+        author=match["author"],
+        alias="" if match["alias"] == TASK else match["alias"] or "",
+        question=question,
+        history=tuple(turn for turn in turns[:-1] if turn["content"]),
+        search_text=_conversation_search_text(turns),
+        stream=parameters.stream,
+        sampling=parameters.sampling,
+        response_format=parameters.response_format,
+        system="\n\n".join(filter(None, system)),
+        user=parameters.user,
+        ignored=(*parameters.ignored, *ignored),
+        is_batch=parameters.is_batch,
+        is_task=match["alias"] == TASK,
+        page=parameters.page,
+    )
 
 
 def _conversation_search_text(turns: Sequence[Mapping[str, str]]) -> str:
@@ -408,50 +411,3 @@ def _truncate_middle(message: str) -> str:
     half = MAX_QUESTION_CHARACTERS // 2
     is_short = len(message) <= 2 * half + len(_OMISSION)
     return message if is_short else f"{message[:half]}{_OMISSION}{message[-half:]}"
-
-
-def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """Return the sampling parameters, and notes on those above a limit."""
-    sampling: dict[str, Any] = {}
-    limit_notes: list[str] = []
-    for name, (low, high) in SAMPLING_BOUNDS.items():
-        value = body.get(name)
-        if value is None:
-            continue
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not low <= value <= high
-        ):
-            raise bad_request(name, found=f"{name} = {value!r}", next_step=f"send {low} to {high}")
-        sampling[name] = value
-    for name in ("max_tokens", "max_completion_tokens"):
-        value = body.get(name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise bad_request(
-                name, found=f"{name} = {value!r}"[:80], next_step=f"send 1 to {MAX_ANSWER_TOKENS}"
-            )
-        if value > MAX_ANSWER_TOKENS:
-            limit_notes.append(f"{name} above {MAX_ANSWER_TOKENS:,}")
-        sampling["max_tokens"] = min(value, MAX_ANSWER_TOKENS)
-    seed: object = body.get("seed")
-    if seed is not None and (isinstance(seed, bool) or seed != NO_SEED):
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-            raise bad_request(
-                "seed",
-                found=f"seed = {seed!r}"[:80],
-                next_step=f"send a whole number from 0 to {MAX_SEED}",
-            )
-        sampling["seed"] = seed
-    if body.get("stop") is not None:
-        stop: object = body["stop"]
-        stops = cast("list[object]", stop if isinstance(stop, list) else [stop])
-        if not all(isinstance(text, str) and text for text in stops) or len(stops) > 4:
-            raise bad_request(
-                "stop", found=f"stop = {stop!r}"[:80], next_step="send up to four strings"
-            )
-        if stops:  # lm_eval sends an empty list
-            sampling["stop"] = stops
-    return sampling, tuple(limit_notes)

@@ -7,14 +7,13 @@ scope: which version answers (`rules.py`), the keys (`access/keys.py`).
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors.answer_forms import VOICE, resolve_form
 from twin_resources.gateway.request.request_body import ChatRequest
-from twin_resources.gateway.routing.decision_builders import (
+from twin_resources.gateway.routing.decision import (
     decision_for_arm,
     paid_decision,
     served_version,
@@ -84,42 +83,43 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
         RefusedError: 404 if the author or alias does not exist, 403 if this key may not use it, 503
             if the author is paused.
     """
-    check_author_access(snapshot, chat_request.author, key, model=chat_request.model)
-    refuse = partial(RefusedError, tried=f"ask {chat_request.model}", param="model")
+    check_author_access(snapshot, chat_request.author, key)
+    model = chat_request.model
     names = available_model_names(snapshot, chat_request.author)
-    if chat_request.model not in names:
-        found = f"this twin has only the names {', '.join(names)}"
-        raise refuse(404, "unknown_alias", found=found, next_step="use one of these names")
+    if model not in names:
+        message = f"This twin has no {model}, only the names {', '.join(names)}."
+        raise RefusedError(404, "unknown_alias", message, param="model")
     if not key.may_use_alias(chat_request.alias):
         allowed_names = [name for name in names if key.may_use_alias(name.partition("@")[2])]
-        found = f"a key that may use {', '.join(allowed_names)}"
-        option = f"`--alias @{chat_request.alias}`"
-        next_step = f"use one of these, or ask the owner for a key with {option} (twin keys add)"
-        raise refuse(403, "alias_not_allowed", found=found, next_step=next_step)
+        message = (
+            f"{model} needs a key that may use it; this one may use {', '.join(allowed_names)}. "
+            f"Ask the owner for a key with `--alias @{chat_request.alias}` (twin keys add)."
+        )
+        raise RefusedError(403, "alias_not_allowed", message, param="model")
 
 
-def check_author_access(snapshot: Snapshot, author: str, key: Key, *, model: str = "") -> None:
+def check_author_access(snapshot: Snapshot, author: str, key: Key) -> None:
     """Refuse an author whom this key may not ask, or whom no key may ask now.
-
-    Args:
-        model: the name that was asked for; by default `twin/<author>`.
 
     Raises:
         RefusedError: 404, 403 or 503, as in `check_access`.
     """
-    refuse = partial(RefusedError, tried=f"ask {model or f'twin/{author}'}", param="model")
     allowed_authors = sorted(slug for slug in snapshot.authors if key.may_ask(slug))
     allowed_models = ", ".join(f"twin/{slug}" for slug in allowed_authors[:20]) or "no twin"
     if author not in snapshot.authors:
-        found = f"no author {author!r}; this key may use {allowed_models}"
-        next_step = "use one of these, or import posts: twin up PATH --author NAME"
-        raise refuse(404, "unknown_author", found=found, next_step=next_step)
+        message = (
+            f"There is no author {author!r}; this key may use {allowed_models}. Posts are imported "
+            "by twin up PATH --author NAME."
+        )
+        raise RefusedError(404, "unknown_author", message, param="model")
     if not key.may_ask(author):
-        found = f"a key that may use {allowed_models}"
-        next_step = "use one of these, or ask the owner for a key for this author"
-        raise refuse(403, "author_not_allowed", found=found, next_step=next_step)
+        message = (
+            f"This is a key that may use {allowed_models}; ask the owner for a key for {author}."
+        )
+        raise RefusedError(403, "author_not_allowed", message, param="model")
     if author in snapshot.paused:
-        found = f"its answers are stopped, {snapshot.paused[author]}"
-        resume_command = f"`twin pause {author} --resume`"
-        next_step = f"try again later; the owner of the gateway can resume it with {resume_command}"
-        raise refuse(503, "author_paused", found=found, next_step=next_step)
+        message = (
+            f"The answers of twin/{author} are stopped, {snapshot.paused[author]}; the owner of "
+            f"the gateway can resume them with `twin pause {author} --resume`."
+        )
+        raise RefusedError(503, "author_paused", message, param="model")

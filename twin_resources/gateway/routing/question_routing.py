@@ -1,8 +1,7 @@
 """Score a question with its author's fitted policy, at the pace of spending that the budget allows.
 
-Scope: the policy's decision on a question's vector, the pace of spending by author. Out of scope:
-the resulting version, whether the policy applies (`routing/fitted_policy.py`), the mathematics
-(`router/`), reading the file (`live_config.py`).
+The policy lapses if the stable version, the paid model or the embedder of its labels changes;
+questions are then answered as if there were no policy. The mathematics is in `router/`.
 """
 # pyright: strict
 
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twin_resources.gateway.routing.decision import RouteDecision, ScoredQuestion
-from twin_resources.gateway.routing.fitted_policy import find_lapse_reason
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.router.pacing import SpendingPace
 from twin_resources.router.routing_decision import choose_model, question_features
@@ -65,9 +63,7 @@ class QuestionRouter:
         policy = snapshot.routing.get(chat_request.author)
         if policy is None or not self.paid_model or own_decision.route not in {"stable", "canary"}:
             return None
-        lapse_reason = find_lapse_reason(
-            policy, snapshot, chat_request, retrieved_passages, paid_model=self.paid_model
-        )
+        lapse_reason = self._find_lapse_reason(policy, snapshot, chat_request, retrieved_passages)
         if lapse_reason:
             return ScoredQuestion(policy, lapse_reason)
         features = question_features(
@@ -83,6 +79,30 @@ class QuestionRouter:
             self.clock(), np.asarray(decision.gains), policy.prices
         )
         return ScoredQuestion(policy, decision=decision)
+
+    def _find_lapse_reason(
+        self,
+        policy: RoutingPolicy,
+        snapshot: Snapshot,
+        chat_request: ChatRequest,
+        found: RetrievedPassages,
+    ) -> str:
+        """Return why the policy is not used for this question, or empty if it is."""
+        entry = snapshot.get_author_policy(chat_request.author)
+        checkpoint = entry.stable.checkpoint if entry and entry.stable else ""
+        if policy.models[0].model != checkpoint:
+            return "the policy's labels are for another version"
+        if policy.models[-1].model != self.paid_model:
+            return f"the policy's labels are for {policy.models[-1].model}"
+        if not snapshot.authors[chat_request.author].paid:
+            return "the author does not allow the paid model (paid = false)"
+        if chat_request.response_format is not None:
+            return "the request asks for JSON, for which there are no labels"
+        if found.vector is None:
+            return found.missing_reason or "the question has no vector"
+        if found.embedder != policy.embedder:
+            return "the policy's labels are for another embedder"
+        return ""
 
     async def _choose_step(self, policy: RoutingPolicy) -> int:
         pace, now = self._get_or_create_pace(policy), self.clock()

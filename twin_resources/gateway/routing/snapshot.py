@@ -1,8 +1,4 @@
-"""Define the input of a routing decision at one moment: authors, policy, servers.
-
-Scope: the values and lookups in them. Out of scope: reading files (`live_config.py`), choosing a
-version (`rules.py`).
-"""
+"""The home at one moment, as requests read it: authors, policy, servers."""
 # pyright: strict
 
 from __future__ import annotations

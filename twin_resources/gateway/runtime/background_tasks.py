@@ -15,7 +15,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,7 @@ from twin_resources.registry.route_names import PAID
 REMOVAL_DELAY_S = 120.0
 THROUGHPUT_INTERVAL_S = 10.0
 TOKENIZERS_INTERVAL_S = 10.0  # a new base model may have been prepared
+CLEANUP_INTERVAL_S = 3600.0
 WARM_UP_TIMEOUT_S = 60.0
 
 
@@ -108,7 +109,7 @@ class BackgroundTasks:
         paid_model: LiteLLM name of the paid model, or empty.
         throughput_path: file for the measured tokens per second, which `routing_policy` reads.
         flush: writes waiting spans and settlements when the server ends.
-        purge_responses: deletes stored answers that are to be erased or are too old.
+        delete_expired: deletes stored answers that are too old; it may block.
         gc_scheduler: schedules garbage collection.
     """
 
@@ -118,7 +119,7 @@ class BackgroundTasks:
     paid_model: str
     throughput_path: Path
     flush: Callable[[], None]
-    purge_responses: Callable[[], Coroutine[Any, Any, None]]
+    delete_expired: Callable[[], None]
     gc_scheduler: GcScheduler = field(default_factory=GcScheduler)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
@@ -131,7 +132,7 @@ class BackgroundTasks:
         self._reload_files(servers)
         self._run_every(POLL_SECONDS, lambda: self._reload_files(servers))
         self._run_every(POLL_SECONDS, self._update_trace_problem)
-        self._run_every(POLL_SECONDS, self.purge_responses)
+        self._run_every(CLEANUP_INTERVAL_S, lambda: asyncio.to_thread(self.delete_expired))
         self._run_every(THROUGHPUT_INTERVAL_S, self._write_throughput)
         await asyncio.to_thread(self.request_path.reload_tokenizers)
         self._run_every(

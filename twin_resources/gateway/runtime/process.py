@@ -28,7 +28,6 @@ from twin_resources.gateway.hooks.trace_logger import TraceLogger
 from twin_resources.gateway.hooks.trace_outbox import OutboxExporter
 from twin_resources.gateway.passage_finder import create_passage_finder
 from twin_resources.gateway.provider import ResponseFields, TwinProvider, authenticate
-from twin_resources.gateway.request.response_format import supports_response_format
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.runtime.background_tasks import BackgroundTasks
@@ -92,7 +91,6 @@ request_path = RequestPath(
 if budget is not None:
     request_path.paid_problem = budget.unavailable_reason
     request_path.paid_model = settings.paid_model
-    request_path.paid_supports_json = supports_response_format(settings.paid_model)
     request_path.router = QuestionRouter(settings.paid_model, budget.remaining_budget)
 home_metrics = HomeMetrics(settings, live_config, outbox)
 admission = AdmissionControl(settings.requests_per_key, settings.requests_per_server, counts)
@@ -103,7 +101,7 @@ provider = TwinProvider(
     Composer(request_path, admission, counter, trace_logger, watch, budget, _find_router)
 )
 response_fields = ResponseFields()
-responses = RecentResponses(lambda: open_home_state(settings), _author_language)
+responses = RecentResponses(lambda: open_home_state(settings), outbox, _author_language)
 background_tasks = BackgroundTasks(
     request_path=request_path,
     trace_problem=lambda: exporter.problem,
@@ -111,7 +109,7 @@ background_tasks = BackgroundTasks(
     paid_model=settings.paid_model if settings.has_paid_route else "",
     throughput_path=settings.home / "gateway" / "throughput.json",
     flush=_flush,
-    purge_responses=lambda: responses.purge_responses(outbox),
+    delete_expired=responses.delete_expired,
 )
 
 __all__ = ["authenticate"]  # named by LiteLLM's configuration
