@@ -136,3 +136,16 @@ def is_code_value(text: str, start: int, end: int) -> bool:
     """Return whether a number is a value in a link, in JSON or in an assignment."""
     preceding_text, next_character = text[max(0, start - 6) : start], text[end : end + 1]
     return _CODE_BEFORE.search(preceding_text) is not None or next_character in _CODE_AFTER
+
+
+def is_other_number(text: str, start: int, end: int) -> bool:
+    """Return whether a candidate is another kind of number, such as a date or an amount."""
+    return (
+        is_date_or_range(text[start:end])
+        or is_sequence_or_repeated_digit(text[start:end])
+        or has_unit(text, start, end)
+        or is_in_hex_dump(text, start, end)
+        or is_in_number_list(text, start, end)
+        or has_other_label(text, start)
+        or is_postcode(text, start, end)
+    )

@@ -26,7 +26,7 @@ from twin_resources.privacy.national_ids import find_national_ids
 from twin_resources.privacy.payment import find_cards, find_ibans
 from twin_resources.privacy.phones import find_phones, resolve_regions
 
-PRIVACY_VERSION = "6"
+PRIVACY_VERSION = "7"
 """Increase this with every change to the detection; tables of other versions are rebuilt."""
 
 _FIVE_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}[\dA-Z]){4}")

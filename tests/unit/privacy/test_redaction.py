@@ -181,7 +181,7 @@ def test_other_numbers_are_not_changed(text: str, region: str) -> None:
         ("(020) 7946 0958", "en"),
         ("06.12.34.56.78", "fr"),
         ("912 345 678", "es"),
-        ("in 2019 612 34 56 78", "es"),
+        ("in 2019, 612 34 56 78", "es"),
     ],
 )
 def test_national_phone_numbers_are_found(text: str, region: str) -> None:

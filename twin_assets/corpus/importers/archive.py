@@ -10,9 +10,6 @@ https://docs.python.org/3/library/zipfile.html#decompression-pitfalls.
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
 import lzma
 import os
 import re
@@ -24,12 +21,12 @@ import zipfile
 import zlib
 from calendar import timegm
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple, Self, cast
+from typing import IO, NamedTuple, Self, cast
 
 from twin_assets.corpus.importers.folders import GENERATED_FOLDERS
 from twin_resources.errors import TwinError
@@ -44,18 +41,12 @@ A malformed row has no identifier, so it may be any missing post.
 """
 
 _PIECE_BYTES = 1 << 16
-_MAX_TAR_HEADER_BYTES = 1 << 20
 _READ_ERRORS = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, struct.error),
     NotImplementedError,  # an unsupported compression method
     RuntimeError,  # an encrypted member without the encryption flag
     *(OSError, ValueError),
 )
-_TAR_OPENERS: dict[bytes, Callable[[Path], Any]] = {
-    b"\x1f\x8b": gzip.GzipFile,
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\0": lzma.LZMAFile,
-}
 
 
 @dataclass(frozen=True)
@@ -202,22 +193,18 @@ class Archive:
         if size > max(MIN_RATIO_BYTES, max_expanded):
             raise MemberError(name, "too_compressed")
         total = 0
-        with self._report_errors(name), self._members[name].open() as stream:
-            while piece := stream.read(_PIECE_BYTES):
-                total += len(piece)
-                self._read_bytes += len(piece)
-                if total > max_bytes:
-                    raise MemberError(name, "too_large")
-                if self._read_bytes > self.limits.max_read_bytes:
-                    raise self._build_error(
-                        f"more than {self.limits.max_read_bytes:,} bytes of posts"
-                    )
-                yield piece
-
-    @contextmanager
-    def _report_errors(self, name: str) -> Generator[None]:
         try:
-            yield
+            with self._members[name].open() as stream:
+                while piece := stream.read(_PIECE_BYTES):
+                    total += len(piece)
+                    self._read_bytes += len(piece)
+                    if total > max_bytes:
+                        raise MemberError(name, "too_large")
+                    if self._read_bytes > self.limits.max_read_bytes:
+                        raise self._build_error(
+                            f"more than {self.limits.max_read_bytes:,} bytes of posts"
+                        )
+                    yield piece
         except MemberError:
             raise
         except _READ_ERRORS as error:
@@ -228,9 +215,9 @@ class Archive:
             self.kind = "folder"
             self._list_folder(os.fspath(self.path), "")
         # Check for a tar first: a tar whose last member is a zip looks like a zip.
-        elif (stream := self._open_tar()) is not None:
+        elif tarfile.is_tarfile(self.path):
             self.kind = "tar"
-            self._list_tar(stream)
+            self._list_tar()
         elif zipfile.is_zipfile(self.path):
             self.kind = "zip"
             self._list_zip()
@@ -265,9 +252,6 @@ class Archive:
                 self._add(name, status.st_size, status.st_mtime, partial(_open, entry.path))
 
     def _list_zip(self) -> None:
-        # zipfile loads the whole directory, whose memory use is about 10 times its size on disk.
-        if _read_central_directory_size(self.path) > self.limits.max_members * 512:
-            raise self._build_error(f"more than {self.limits.max_members:,} files")
         archive = self._open_files.enter_context(zipfile.ZipFile(self.path))
         for member in archive.infolist():
             file_type = stat.S_IFMT(member.external_attr >> 16)
@@ -288,40 +272,24 @@ class Archive:
                     compressed_size=member.compress_size,
                 )
 
-    def _open_tar(self) -> BinaryIO | None:
-        """Return the expanded bytes of a tar (plain, gz, bz2, xz), or None if this is not a tar."""
-        with self.path.open("rb") as file:
-            magic = file.read(6)
-        openers = (opener for prefix, opener in _TAR_OPENERS.items() if magic.startswith(prefix))
-        stream: Any = self._open_files.enter_context(next(openers, _open)(self.path))
-        block = stream.read(512)
-        if len(block) < 512 or block[257:262] != b"ustar":
-            return None
-        stream.seek(0)
-        return stream
-
-    def _list_tar(self, stream: BinaryIO) -> None:
+    def _list_tar(self) -> None:
         file_size = self.path.stat().st_size
-        with tarfile.open(fileobj=cast("IO[bytes]", _TarHeaders(stream)), mode="r:") as tar:
-            while (member := tar.next()) is not None:
-                cast("Any", tar).members.clear()  # tarfile would keep a record of each
-                end = member.offset_data + member.size
-                is_bomb = end > MIN_RATIO_BYTES and end > file_size * self.limits.max_ratio
-                if is_bomb or end > self.limits.max_tar_bytes:
-                    raise self._build_error(f"{end:,} bytes compressed into {file_size:,}")
-                if member.issym() or member.islnk():
-                    self.rejection_counts["link"] += 1
-                elif member.isreg() and not member.issparse():
-                    self._add(
-                        member.name,
-                        member.size,
-                        float(member.mtime),
-                        partial(_TarMember, stream, member.offset_data, member.size),
-                    )
-                elif not member.isdir():
-                    self.rejection_counts["special_file"] += 1
-            stream.seek(cast("Any", tar).offset)
+        tar = self._open_files.enter_context(tarfile.TarFile.open(self.path))
+        for member in tar:
+            end = member.offset_data + member.size
+            is_bomb = end > MIN_RATIO_BYTES and end > file_size * self.limits.max_ratio
+            if is_bomb or end > self.limits.max_tar_bytes:
+                raise self._build_error(f"{end:,} bytes compressed into {file_size:,}")
+            if member.issym() or member.islnk():
+                self.rejection_counts["link"] += 1
+            elif member.isreg() and not member.issparse():
+                open_member = cast("Callable[[], IO[bytes]]", partial(tar.extractfile, member))
+                self._add(member.name, member.size, float(member.mtime), open_member)
+            elif not member.isdir():
+                self.rejection_counts["special_file"] += 1
         # tarfile treats a broken header in the middle as the end of the archive.
+        stream = cast("IO[bytes]", tar.fileobj)
+        stream.seek(tar.offset)
         if stream.read(512) != bytes(512):
             raise tarfile.ReadError("the list of files is incomplete")
 
@@ -330,7 +298,7 @@ class Archive:
         raw_name: str,
         size: int,
         written_at: float,
-        open_member: Callable[[], Any],
+        open_member: Callable[[], IO[bytes]],
         *,
         compressed_size: int | None = None,
     ) -> None:
@@ -389,50 +357,3 @@ def open_archive(path: Path, *, limits: ArchiveLimits | None = None) -> Archive:
 
 def _open(path: str | Path) -> IO[bytes]:
     return Path(path).open("rb")
-
-
-class _TarHeaders(io.RawIOBase):
-    """A tar's stream for its headers; tarfile reads a long name in one call, of any size."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _MAX_TAR_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {size:,} bytes is not between 0 and 1 MiB")
-        return self._stream.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._stream.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-
-class _TarMember(io.RawIOBase):
-    """The bytes of one member in a tar's stream, which stays open."""
-
-    def __init__(self, stream: BinaryIO, offset: int, size: int) -> None:
-        stream.seek(offset)
-        self._stream, self._remaining = stream, size
-
-    def read(self, size: int = -1) -> bytes:
-        piece = self._stream.read(self._remaining if size < 0 else min(size, self._remaining))
-        if not piece and self._remaining and size:
-            raise EOFError("the archive ends in the middle of a member")
-        self._remaining -= len(piece)
-        return piece
-
-
-def _read_central_directory_size(path: Path) -> int:
-    """Return the size of a zip's central directory (APPNOTE 4.3.16), also in zip64."""
-    length = path.stat().st_size
-    with path.open("rb") as stream:
-        stream.seek(max(0, length - 65_557))
-        tail = stream.read()
-        end = tail.rfind(b"PK\5\6")  # exists, because `is_zipfile` has checked it
-        size = struct.unpack_from("<I", tail, end + 12)[0]
-        if size == 0xFFFF_FFFF and (locator := tail.rfind(b"PK\6\7")) >= 0:
-            stream.seek(struct.unpack_from("<Q", tail, locator + 8)[0])
-            size = struct.unpack_from("<Q", stream.read(56), 40)[0]
-        return min(size, length)

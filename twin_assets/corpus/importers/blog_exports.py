@@ -80,11 +80,8 @@ def read_wordpress(archive: Archive, name: str, include: frozenset[str]) -> Iter
             names_by_login[login] = _read_text(element, f"{_WP}author_display_name") or login
             continue
         post_id, kind = (_read_text(element, f"{_WP}{tag}") for tag in ("post_id", "post_type"))
-        merged_count = sum(len(MERGED_ITEM.findall(text)) for text in element.itertext())
-        if not post_id or not kind or merged_count:
+        if not post_id or not kind or any(map(MERGED_ITEM.search, element.itertext())):
             yield SkippedItem(f"{name}#{number}", "malformed_row")
-            for _ in range(merged_count):
-                yield SkippedItem(name, "malformed_row")  # an item nested in this has no number
             continue
         for comment in element.iter(f"{_WP}comment"):
             comment_id = _read_text(comment, f"{_WP}comment_id")

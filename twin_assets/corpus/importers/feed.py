@@ -101,8 +101,6 @@ def read_feed(archive: Archive, name: str, include: frozenset[str]) -> Iterator[
         return
     for number, entry in enumerate(parsed_feed.entries):
         yield _build_record(entry, parsed_feed.feed, include, location=f"{name}#{number}")
-        for _ in MERGED_ITEM.findall(_read_content(entry)[0]):
-            yield SkippedItem(name, "malformed_row")  # entries nested in this one have no number
 
 
 def _build_record(

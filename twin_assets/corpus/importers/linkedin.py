@@ -16,9 +16,7 @@ field. Inner quotes may or may not be doubled. Some UTF-8 text was decoded as Wi
 encoded again.
 
 The parser therefore finds a row by its beginning (time and address). It takes the last columns from
-the row's end, and the text in between is the commentary. The commentary's quotes show whether it is
-one row. If damage joined two rows, the second row's end would set the first row's visibility, so a
-doubtful row is rejected (`_is_one_commentary`).
+the row's end, and the text in between is the commentary.
 """
 # pyright: strict
 
@@ -28,9 +26,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from urllib.parse import unquote
@@ -72,17 +68,10 @@ _MERGED_ROW = re.compile(rf"\0|,(?:{'|'.join(_VISIBILITY)})\r?\n")
 
 _TIME = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?: UTC)?"
 _LINK = r'"?https?://[\w.]*linkedin\.com/'
-# A row starts with its time (or a short text in its place) and LinkedIn's address. A time and an
-# address also start a row within a line, because the preceding line end may be damaged.
+# A time and an address also start a row within a line, where the line end before them is damaged.
 _ROW_START = re.compile(rf'^(?:"?{_TIME}"?,|"?[^,"\n]{{0,40}}"?,{_LINK})|{_TIME},{_LINK}', re.M)
-_ROW_END = re.compile(r',"?[A-Z_]+"?\n')  # not empty: damage may have removed the last word
 # A word or an address, which has a comma only within quotes.
 _LAST_COLUMN = r',("(?:[A-Za-z_]*|https?://[^\s"]*)"|[A-Za-z_]*|https?://[^\s,"]*)'
-# A post's address as a column; in prose, a space follows the comma.
-_ADDRESS_COLUMN = re.compile(r'\burn(?:%3A|:)li(?:%3A|:)\w+(?:%3A|:)\d+"?,(?=\S)', re.IGNORECASE)
-# An undoubled quote between two words without a space neither opens nor closes a quotation. This
-# applies only after ASCII, because scripts without spaces quote this way (`使用"Python"编程`).
-_QUOTE_WITHIN_A_WORD = re.compile(r'(?<=[!-~])(?<![-("\[{/])"(?=[\w%:/])')
 
 
 def find_files(archive: Archive) -> list[str]:
@@ -103,28 +92,8 @@ def read_file(archive: Archive, name: str, include: frozenset[str]) -> Iterator[
     if not read_columns(text):
         # No row can be read without the header, so missing posts do not count as deleted.
         raise MemberError(name, "torn")
-    shares = [
-        _build_share(row, f"{name}:{number}", author, include)
-        for number, row in enumerate(iter_share_rows(text), start=1)
-    ]
-    if {getattr(share, "reason", "") for share in shares} == {"malformed_row"}:
-        # No row has the columns that the header names, so the header is damaged.
-        yield SkippedItem(name, "torn")
-    yield from _resolve_visibility(shares)
-
-
-def _resolve_visibility(shares: list[ExportItem]) -> Iterator[ExportItem]:
-    """Yield the shares of one file; a post whose rows disagree about visibility becomes private.
-
-    Damage that repeats part of the file may join one post's beginning with another post's end.
-    """
-    visibilities: dict[str, set[str]] = defaultdict(set)
-    for share in shares:
-        if isinstance(share, ExportRecord):
-            visibilities[share.source_id].add(share.visibility)
-    for share in shares:
-        is_disputed = isinstance(share, ExportRecord) and len(visibilities[share.source_id]) > 1
-        yield replace(share, visibility="private") if is_disputed else share
+    for number, row in enumerate(iter_share_rows(text), start=1):
+        yield _build_share(row, f"{name}:{number}", author, include)
 
 
 def _build_share(
@@ -135,8 +104,8 @@ def _build_share(
         return SkippedItem(location, "malformed_row")
     created_at = _decode_identifier_time(urn[2]) or _find_time(row.get("Date", ""))
     source_id = f"{urn[1]}:{urn[2]}"
-    if created_at is None or _MERGED_ROW.search(row["ShareCommentary"]):
-        return SkippedItem(location if created_at is None else source_id, "malformed_row")
+    if created_at is None:
+        return SkippedItem(location, "malformed_row")
     # A tokenizer splits LinkedIn's only bold type, mathematical letters, into bytes that occur in
     # no word. Other characters stay, because NFKC would turn `½` into three.
     text = _STYLED_LETTERS.sub(
@@ -220,92 +189,37 @@ def iter_share_rows(text: str) -> Iterator[dict[str, str] | None]:
     Args:
         text: the decoded file, with a header that `read_columns` accepts.
     """
+    import ftfy  # the import takes 0.1 s and is needed only here
+
     columns = read_columns(text)
+    index = columns.index("ShareCommentary")
+    row_pattern = re.compile(
+        "([^,]*)," * index + "(.*)" + _LAST_COLUMN * (len(columns) - index - 1), re.DOTALL
+    )
     body = text.lstrip("\n").partition("\n")[2]
     starts = [match.start() for match in _ROW_START.finditer(body)]
     if body[: starts[0] if starts else None].strip():
         yield None  # the text before the first row is not a row
     for start, end in pairwise([*starts, len(body)]):
-        chunk = body[start:end].rstrip("\n")
-        if end == len(body) and chunk.endswith(",") and not body.endswith("\n"):
-            yield None  # its last column may be cut off
+        match = row_pattern.fullmatch(body[start:end].rstrip("\n"))
+        if match is None or _MERGED_ROW.search(match[index + 1]):
+            yield None
             continue
-        row = _parse_row(chunk, columns)
-        if row is None and (row_end := _ROW_END.search(chunk)):
-            # The rest of a damaged row may follow a complete row.
-            first_row = _parse_row(chunk[: row_end.end() - 1], columns)
-            if first_row is not None:
-                yield first_row
-        yield row
+        row = dict(zip(columns, (value.strip('"') for value in match.groups()), strict=True))
+        commentary = _unquote(match[index + 1].strip())
+        yield row | {"ShareCommentary": ftfy.fix_encoding(commentary).strip()}
 
 
-def _parse_row(chunk: str, columns: list[str]) -> dict[str, str] | None:
-    fields = _parse_standard_csv(chunk, len(columns)) or _parse_from_both_ends(chunk, columns)
-    if fields is None:
-        return None
-    row = dict(zip(columns, fields, strict=True))
-    if _ADDRESS_COLUMN.search(row["ShareCommentary"]):
-        return None
-    import ftfy  # the import takes 0.1 s and is needed only here
-
-    paragraphs = _split_quoted_paragraphs(row["ShareCommentary"]) or [row["ShareCommentary"]]
-    row["ShareCommentary"] = ftfy.fix_encoding("\n".join(paragraphs)).strip()
-    return row
-
-
-def _parse_standard_csv(chunk: str, column_count: int) -> list[str] | None:
-    try:
-        rows = list(csv.reader(io.StringIO(chunk, newline=""), strict=True))
-    except csv.Error:
-        return None
-    return rows[0] if len(rows) == 1 and len(rows[0]) == column_count else None
-
-
-def _parse_from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
-    """Return the values of a row whose commentary is quoted in no standard way, or None."""
-    index = columns.index("ShareCommentary")
-    last_columns = _LAST_COLUMN * (len(columns) - index - 1)
-    match = re.fullmatch(rf"{'([^,]*),' * index}(.*){last_columns}", chunk, re.DOTALL)
-    if match is None or not _is_one_commentary(commentary := match[index + 1].strip()):
-        return None
-    if len(commentary) > 1 and commentary[0] == commentary[-1] == '"':
-        commentary = commentary[1:-1]
-    # The inner quotes of quoted paragraphs are undoubled when the paragraphs are joined.
-    if not _split_quoted_paragraphs(commentary):
-        commentary = commentary.replace('""', '"')
-    values = [value.strip('"') for value in match.groups()]
-    return [*values[:index], commentary, *values[index + 1 :]]
-
-
-def _is_one_commentary(raw_text: str) -> bool:
-    """Return whether the quotes delimit a single text in one of LinkedIn's styles.
-
-    Quotes come in pairs, and commas and line ends occur only within quotes. The inner quotes of a
-    line are either all doubled or all undoubled; an undoubled quote is at the edge of a word.
-    """
-    if raw_text.count('"') % 2:
-        return False
-    is_quoted = len(raw_text) > 1 and raw_text[0] == raw_text[-1] == '"'
-    if not is_quoted:
-        return "," not in raw_text and "\n" not in raw_text
-    inner_text = raw_text[1:-1]
-    for line in re.split(r'"\n"', inner_text):
-        has_undoubled_quote = '"' in line.replace('""', "")
-        if has_undoubled_quote and ('""' in line or _QUOTE_WITHIN_A_WORD.search(line)):
-            return False
-    return True
-
-
-def _split_quoted_paragraphs(commentary: str) -> list[str] | None:
-    """Return the lines of a commentary that is quoted line by line, or None for any other.
-
-    Every line break is between two quotes, and the rest of each line has complete pairs of quotes.
-    A counterexample is `He said "yes"`, newline, `"No" was the answer`.
-    """
-    paragraphs = commentary.split('"\n"')
-    if len(paragraphs) == 1 or any("\n" in text or text.count('"') % 2 for text in paragraphs):
-        return None
-    return [text.replace('""', '"') for text in paragraphs]
+def _unquote(commentary: str) -> str:
+    """Return a commentary without its quotes, which may enclose it whole or line by line."""
+    is_quoted = len(commentary) > 1 and commentary[0] == commentary[-1] == '"'
+    quoted_text = commentary[1:-1] if is_quoted else commentary
+    text = quoted_text.replace('""', '"')
+    for lines in (quoted_text.split('"\n"'), text.split('"\n"')):
+        # `He said "yes"`, newline, `"No" was the answer` is not quoted line by line.
+        if len(lines) > 1 and not any("\n" in line or line.count('"') % 2 for line in lines):
+            return "\n".join(line.replace('""', '"') for line in lines)
+    return text
 
 
 def _read_owner_name(archive: Archive) -> str:

@@ -103,7 +103,7 @@ def join_threads(
         include: the author's opt-ins.
         remove_mentions: takes a reply's text without the names that the network puts before it.
     """
-    roots = find_thread_roots({key: post.parent for key, post in posts.items()})
+    roots = _find_thread_roots(posts)
     allowed: dict[str, NetworkPost] = {}
     for key, post in posts.items():
         record = replace(post.record, kind=posts[roots[key]].record.kind)
@@ -112,7 +112,7 @@ def join_threads(
         else:
             allowed[key] = post
     threads: dict[str, list[ExportRecord]] = defaultdict(list)
-    roots = find_thread_roots({key: post.parent for key, post in allowed.items()})
+    roots = _find_thread_roots(allowed)
     for key, post in allowed.items():
         threads[roots[key]].append(post.record)
     for root, thread in threads.items():
@@ -138,25 +138,11 @@ def join_threads(
         )
 
 
-def find_thread_roots(parents: Mapping[str, str]) -> dict[str, str]:
-    """Map each post to the first post of its thread, which may be the post itself.
-
-    Args:
-        parents: the post that each post continues; a value that is not a key is ignored. In a
-            cycle of posts (a damaged export), each post is its own first post.
-    """
+def _find_thread_roots(posts: Mapping[str, NetworkPost]) -> dict[str, str]:
+    """Map each post to the first post of its thread; earlier posts stand before later ones."""
     roots: dict[str, str] = {}
-    for post in parents:
-        path = {post: None}  # in order
-        last = post
-        while (parent := parents[last]) in parents and parent not in roots and parent not in path:
-            path[parent] = None
-            last = parent
-        if parent in path:  # a cycle that contains the posts from `parent` on
-            members = list(path)
-            roots |= {member: member for member in members[members.index(parent) :]}
-        root = roots.get(parent, last)
-        roots |= {member: root for member in path if member not in roots}
+    for key, post in posts.items():
+        roots[key] = roots.get(post.parent, key)
     return roots
 
 
@@ -414,7 +400,12 @@ def _keep_last_versions(
     """Return the latest version of each post, under the identifier of its first version."""
     firsts = {version: post.versions[0] for post in posts.values() for version in post.versions}
     latest: dict[str, NetworkPost] = {}
-    for post_id in sorted(posts, key=int):
+    ids = sorted(
+        (len(first), first, int(post_id), post_id)
+        for post_id in posts
+        for first in [firsts.get(post_id, post_id)]
+    )
+    for *_, post_id in ids:
         post, first = posts[post_id], firsts.get(post_id, post_id)
         if first in latest:
             yield SkippedItem(first, "superseded")

@@ -2,7 +2,7 @@
 
 Scope: exports as their platforms write them. Each text by the author has its own mark, and each
 text that must not be imported contains `SECRET`.
-Out of scope: damage (`mutations`), the details of one importer (its test).
+Out of scope: damage (`test_damaged_exports`), the details of one importer (its test).
 """
 
 from __future__ import annotations

@@ -38,7 +38,6 @@ from tests.unit.corpus.importers.platform_rows import (
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.blog_exports import WORDPRESS, remove_gated_parts
-from twin_assets.corpus.importers.network_exports import find_thread_roots
 from twin_assets.corpus.importers.recognition import IMPORTERS, find_importer
 from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.importers.wordpress_text import convert_to_html
@@ -659,11 +658,6 @@ def test_malformed_rows_do_not_affect_other_posts(name: str, tmp_path: Path) -> 
     assert result.reason_counts == samples.MALFORMED_SKIP_COUNTS[name]
     # The malformed row of Substack is a post.
     assert len(result.records) == samples.RECORD_COUNTS[name] - (name == "substack")
-
-
-def test_a_cycle_of_replies_ends() -> None:
-    parents = {"1": "2", "2": "1", "3": "2", "4": "", "5": "4"}
-    assert find_thread_roots(parents) == {"1": "1", "2": "2", "3": "2", "4": "4", "5": "4"}
 
 
 @pytest.mark.parametrize(
