@@ -98,8 +98,7 @@ def _claim_rows(imported: ImportedFolder, names: Sequence[str]) -> Iterator[Row]
     yield bounded_row(
         "put aside for a broken claim", share, "share", at_most=MAX_QUARANTINED, peers=by_rule
     )
-    measured = document_claims.select_measures(imported.documents)
-    claims = document_claims.check_claims(measured, names)
+    claims = document_claims.check_claims(imported.documents, names)
     by_claim = {
         name: len(claim.violating_ids) for name, claim in claims.items() if claim.violating_ids
     }

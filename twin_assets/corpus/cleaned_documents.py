@@ -105,10 +105,11 @@ def claims_of_cleaned_documents(
     share that `TWIN_MOST_QUARANTINED` allows.
     """
     author = read_author(settings, context.partition_key)
-    measures = [f"measured_{name}" for name in document_claims.MEASURES]
-    columns = ["document_id", "source", "byline", "kept", "dropped_because", *measures]
+    columns = ["document_id", "source", "byline", "kept", "dropped_because"]
     claims = document_claims.check_stored_claims(
-        tables.read(cleaning.CLEANED_TABLE, author.slug, columns=columns),
+        tables.read(
+            cleaning.CLEANED_TABLE, author.slug, columns=[*columns, *document_claims.MEASURES]
+        ),
         cleaning.list_author_names(author),
         most_quarantined=settings.most_quarantined,
     )

@@ -246,8 +246,7 @@ def _measure_changed_rows(
                 "checking posts", before + done, rows.height
             ),
         )
-        columns = pl.col(document_claims.MEASURES).name.prefix("measured_")
-        parts.append(measures.select("document_id", columns))
+        parts.append(measures)
     rows = rows.join(pl.concat(parts), on=["document_id", "measured_text_hash"])
     return rows.select(column_types(CleanedDocuments).keys())
 
@@ -261,9 +260,7 @@ def _quarantine(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
             "document_id", contracts.FAILED_RULES
         ).iter_rows():
             broken[document_id] = rules[0]
-    for name, claim in document_claims.check_claims(
-        document_claims.select_measures(rows), names
-    ).items():
+    for name, claim in document_claims.check_claims(rows, names).items():
         for document_id in claim.violating_ids:
             broken.setdefault(document_id, name)
     reasons = pl.DataFrame(

@@ -116,7 +116,6 @@ class CleanedDocuments(PreparedPosts):
     measured_text_hash = dy.String(min_length=1)
     measured_platform_lines = dy.Int64(min=0)
     measured_signed = dy.String()
-    measured_personal = dy.Int64(min=0)
     measured_quotations = dy.Int64(min=0)
     measured_quotations_unmarked = dy.Int64(min=0)
     measured_edges = dy.List(dy.Int64())

@@ -1,10 +1,21 @@
 """Check the claims about every kept document by measuring its text.
 
 No check reuses the code that made the decision in cleaning. Menus are found in running text
-(`share_menus`), signatures by a different rule (`signatures`), personal data with other patterns
-(`personal_data_patterns`), quotations in the source (`source_quotations`), and lost words by a
-plain reader of the source (`importers.source_words`). A document is measured again only after it
-changes (`cleaning.clean_posts`).
+(`share_menus`), signatures by a different rule (`signatures`), quotations in the source
+(`source_quotations`), and lost words by a plain reader of the source (`importers.source_words`). A
+document is measured again only after it changes (`cleaning.clean_posts`). The measures are the
+columns of `cleaned_documents` that begin with `measured_`:
+
+- `text_hash`: the hash of the measured title and text;
+- `platform_lines`: the number of menus, buttons and notices;
+- `signed`: the name in the post's signature;
+- `quotations`: the number of quoted paragraphs in the post, and `quotations_unmarked` of those that
+  are prose in the document;
+- `edges`: hashes of the first and last paragraphs;
+- `words_changed`: the number of words that the body misses or has gained beyond the limit.
+
+The counts of a dropped row are zero. Personal data has no claim: the redacted text is searched by
+the redaction itself until it finds nothing more.
 """
 # pyright: strict
 
@@ -17,27 +28,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import dataframely as dy
 import polars as pl
 
 from twin_assets.corpus import source_quotations
 from twin_assets.corpus.boilerplate import is_platform_line
 from twin_assets.corpus.cleaning_verdicts import FOREIGN_REASONS
 from twin_assets.corpus.code_blocks import iter_prose_lines
-from twin_assets.corpus.corpus_tables import QUARANTINED, column_types
+from twin_assets.corpus.corpus_tables import QUARANTINED, CleanedDocuments, column_types
 from twin_assets.corpus.importers.source_words import read_html_words
-from twin_assets.corpus.personal_data_patterns import count_personal_data
 from twin_assets.corpus.share_menus import count_menus
 from twin_assets.corpus.signatures import find_foreign_signatures, find_signature
 from twin_resources.privacy.kinds import KINDS
 
-CLAIMS_VERSION = "9"
+CLAIMS_VERSION = "10"
 
 CLAIMS: Mapping[str, str] = {
     "no_platform_boilerplate_left": "No kept document contains a platform's menu, button or "
     "notice, or begins or ends with paragraphs that repeat across the author's posts.",
     "no_foreign_byline": "No kept document is signed by somebody else.",
-    "no_pii_left": "No kept document contains personal data or a secret in an unmistakable format.",
     "quotations_keep_their_mark": "Text that the post marks as a quotation is either marked in the "
     "document too, or absent from it.",
     "no_words_lost": "No kept document misses, or has gained, more than 2 % of the words of its "
@@ -64,39 +72,12 @@ _PLACEHOLDER = re.compile("|".join(re.escape(f"[{kind}]") for kind in KINDS))
 _NON_PARAGRAPH_LINE = re.compile(r"\s*(?:#{1,6} |\||$)")
 
 
-class DocumentClaims(dy.Schema):
-    """The measures of a document; `MEASURES` of them are stored in `cleaned_documents`.
-
-    The counts of a dropped row are zero. `platform_lines` counts menus, buttons and notices.
-    `signed` is the name in the post's signature. `quotations` counts the post's quoted paragraphs,
-    and `quotations_unmarked` counts those that appear as prose in the document. `edges` are the
-    first and last paragraphs. `words_changed` counts the words that the body misses or has gained
-    beyond the limit of `source_words`. `text_hash` is the hash of the measured title and text.
-    """
-
-    document_id = dy.String(primary_key=True, min_length=1)
-    source_id = dy.String(min_length=1)
-    source = dy.String()
-    kept = dy.Bool()
-    text_hash = dy.String(min_length=1)
-    platform_lines = dy.Int64(min=0)
-    signed = dy.String()
-    personal = dy.Int64(min=0)
-    quotations = dy.Int64(min=0)
-    quotations_unmarked = dy.Int64(min=0)
-    edges = dy.List(dy.Int64())
-    words_changed = dy.Int64(min=0)
-
-
-MEASURES = ("text_hash", "platform_lines", "signed", "personal", "quotations",
-            "quotations_unmarked", "edges", "words_changed")  # fmt: skip
-"""Columns of `DocumentClaims` that `cleaned_documents` stores with the prefix `measured_`."""
-
-
-def select_measures(documents: pl.DataFrame) -> pl.DataFrame:
-    """Return the stored measures of `cleaned_documents` as `check_claims` reads them."""
-    stored = [pl.col(f"measured_{name}").alias(name) for name in MEASURES]
-    return documents.select("document_id", "source", "kept", *stored)
+MEASURES = {
+    name: dtype
+    for name, dtype in column_types(CleanedDocuments).items()
+    if name.startswith("measured_")
+}
+"""The types of the columns with measures."""
 
 
 def measure(
@@ -105,7 +86,7 @@ def measure(
     *,
     on_document: Callable[[int], object] = lambda _done: None,
 ) -> pl.DataFrame:
-    """Measure documents and return `DocumentClaims` in the same order.
+    """Measure documents and return `document_id` and `MEASURES` in the same order.
 
     Args:
         documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
@@ -117,7 +98,7 @@ def measure(
     for done, row in enumerate(documents.iter_rows(named=True)):
         on_document(done)
         rows.append(_measure_document(row, posts.get(row["source_id"])))
-    return pl.DataFrame(rows, schema=column_types(DocumentClaims))
+    return pl.DataFrame(rows, schema={"document_id": pl.String(), **MEASURES})
 
 
 def hash_document_text(title: str, text: str) -> str:
@@ -132,19 +113,17 @@ def _measure_document(
     quotations = source_quotations.find_quotations(post) if is_kept and post else ()
     return {
         "document_id": document["document_id"],
-        "source_id": document["source_id"],
-        "source": str(post["source"]) if post else "",
-        "kept": is_kept,
-        "text_hash": hash_document_text(title, text),
-        "platform_lines": count_menus(text),
-        "signed": find_signature(str(post["text"]), str(post["author"] or ""))
+        "measured_text_hash": hash_document_text(title, text),
+        "measured_platform_lines": count_menus(text),
+        "measured_signed": find_signature(str(post["text"]), str(post["author"] or ""))
         if is_kept and post
         else "",
-        "personal": count_personal_data(text) + count_personal_data(title),
-        "quotations": len(quotations),
-        "quotations_unmarked": source_quotations.count_unmarked_quotations(quotations, text),
-        "edges": _hash_edge_paragraphs(text),
-        "words_changed": _count_changed_words(document, post) if is_kept and post else 0,
+        "measured_quotations": len(quotations),
+        "measured_quotations_unmarked": source_quotations.count_unmarked_quotations(
+            quotations, text
+        ),
+        "measured_edges": _hash_edge_paragraphs(text),
+        "measured_words_changed": _count_changed_words(document, post) if is_kept and post else 0,
     }
 
 
@@ -187,21 +166,47 @@ class DocumentClaim:
 
 
 def check_claims(
-    measurements: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
+    documents: pl.DataFrame, names: Sequence[str], *, has_clean_bylines: bool = False
 ) -> dict[str, DocumentClaim]:
     """Check each of `CLAIMS` for all documents of an author.
 
     Args:
-        measurements: `DocumentClaims`.
+        documents: `document_id`, `source`, `kept` and `MEASURES`.
         names: the author's name and aliases.
-        bylines: `document_id` and the `byline` after cleaning, checked in addition to `signed`.
+        has_clean_bylines: whether the `byline` after cleaning is checked in addition to the one
+            that was measured.
     """
+    kept = documents.filter("kept")
+    unmarked = kept.filter(pl.col("measured_quotations_unmarked") > 0)
+    changed = kept.filter(pl.col("measured_words_changed") > 0)
+    bylines = ["measured_signed", *(["byline"] if has_clean_bylines else [])]
+    foreign_ids = frozenset[str]().union(
+        *(
+            find_foreign_signatures(kept.select("document_id", "source", byline).iter_rows(), names)
+            for byline in bylines
+        )
+    )
     return {
-        "no_platform_boilerplate_left": check_platform_boilerplate(measurements),
-        "no_foreign_byline": check_foreign_bylines(measurements, names, bylines),
-        "no_pii_left": check_personal_data(measurements),
-        "quotations_keep_their_mark": check_quotations(measurements),
-        "no_words_lost": check_words(measurements),
+        "no_platform_boilerplate_left": _check_platform_boilerplate(kept),
+        "no_foreign_byline": DocumentClaim(
+            {
+                "kept": len(foreign_ids),
+                "signed": kept.filter(pl.col("measured_signed") != "").height,
+            },
+            foreign_ids,
+        ),
+        "quotations_keep_their_mark": DocumentClaim(
+            {
+                "documents": unmarked.height,
+                "quotations": int(kept["measured_quotations"].sum()),
+                "unmarked": int(unmarked["measured_quotations_unmarked"].sum()),
+            },
+            frozenset(unmarked["document_id"]),
+        ),
+        "no_words_lost": DocumentClaim(
+            {"documents": changed.height, "words": int(changed["measured_words_changed"].sum())},
+            frozenset(changed["document_id"]),
+        ),
     }
 
 
@@ -228,13 +233,12 @@ def check_stored_claims(
     """Check all claims (`CLAIMS`) about the stored documents.
 
     Args:
-        documents: `document_id`, `source`, `byline`, `kept`, `dropped_because` and the columns
-            `measured_…` of `cleaned_documents`.
+        documents: `document_id`, `source`, `byline`, `kept`, `dropped_because` and `MEASURES` of
+            `cleaned_documents`.
         names: the author's name and aliases.
         most_quarantined: maximum share of the usable documents that may violate a claim.
     """
-    bylines = documents.select("document_id", "byline")
-    claims = check_claims(select_measures(documents), names, bylines=bylines)
+    claims = check_claims(documents, names, has_clean_bylines=True)
     quarantined = {
         name: documents.filter(pl.col("dropped_because") == QUARANTINED + name).height
         for name in CLAIMS
@@ -266,85 +270,22 @@ def check_stored_claims(
     return results
 
 
-def check_platform_boilerplate(measurements: pl.DataFrame) -> DocumentClaim:
+def _check_platform_boilerplate(kept: pl.DataFrame) -> DocumentClaim:
     """Check that no kept document has menus, buttons, notices or repeated edge paragraphs."""
-    kept_documents = measurements.filter("kept")
-    min_documents = max(MIN_REPEATS, math.ceil(MIN_SHARE * kept_documents.height))
-    edges_by_document = (
-        kept_documents.select("document_id", "edges")
-        .explode("edges", empty_as_null=True)
+    min_documents = max(MIN_REPEATS, math.ceil(MIN_SHARE * kept.height))
+    edges = (
+        kept.select("document_id", edge="measured_edges")
+        .explode("edge", empty_as_null=True)
         .drop_nulls()
+        .unique()
     )
-    frequent_edges = (
-        edges_by_document.unique().group_by("edges").len().filter(pl.col("len") >= min_documents)
-    )
-    documents_with_repeats = edges_by_document.join(frequent_edges, on="edges", how="semi")[
-        "document_id"
-    ].unique()
-    documents_with_lines = kept_documents.filter(pl.col("platform_lines") > 0)
+    repeats = edges.filter(pl.len().over("edge") >= min_documents)["document_id"].unique()
+    with_lines = kept.filter(pl.col("measured_platform_lines") > 0)
     return DocumentClaim(
         {
-            "platform_lines": int(documents_with_lines["platform_lines"].sum()),
-            "documents_with_platform_lines": documents_with_lines.height,
-            "documents_with_repeated_lines": documents_with_repeats.len(),
+            "platform_lines": int(with_lines["measured_platform_lines"].sum()),
+            "documents_with_platform_lines": with_lines.height,
+            "documents_with_repeated_lines": repeats.len(),
         },
-        frozenset([*documents_with_lines["document_id"], *documents_with_repeats]),
-    )
-
-
-def check_personal_data(measurements: pl.DataFrame) -> DocumentClaim:
-    """Check that no kept document or title contains data that `personal_data_patterns` finds."""
-    leaking_documents = measurements.filter(pl.col("kept") & (pl.col("personal") > 0))
-    return DocumentClaim(
-        {"documents": leaking_documents.height, "pieces": int(leaking_documents["personal"].sum())},
-        frozenset(leaking_documents["document_id"]),
-    )
-
-
-def check_quotations(measurements: pl.DataFrame) -> DocumentClaim:
-    """Check that no quoted paragraph of a post is prose in its document (`source_quotations`)."""
-    kept_documents = measurements.filter("kept")
-    unmarked_documents = kept_documents.filter(pl.col("quotations_unmarked") > 0)
-    return DocumentClaim(
-        {
-            "documents": unmarked_documents.height,
-            "quotations": int(kept_documents["quotations"].sum()),
-            "unmarked": int(unmarked_documents["quotations_unmarked"].sum()),
-        },
-        frozenset(unmarked_documents["document_id"]),
-    )
-
-
-def check_words(measurements: pl.DataFrame) -> DocumentClaim:
-    """Check that no page's document misses, or has gained, too many words."""
-    changed_documents = measurements.filter(pl.col("kept") & (pl.col("words_changed") > 0))
-    return DocumentClaim(
-        {
-            "documents": changed_documents.height,
-            "words": int(changed_documents["words_changed"].sum()),
-        },
-        frozenset(changed_documents["document_id"]),
-    )
-
-
-def check_foreign_bylines(
-    measurements: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
-) -> DocumentClaim:
-    """Check that no kept document is signed by someone else (`signatures`).
-
-    Args:
-        measurements: `document_id`, `source`, `signed` and `kept`.
-        names: the author's name and aliases.
-        bylines: `document_id` and the `byline` after cleaning, checked in addition to `signed`.
-    """
-    kept_documents = measurements.filter("kept").select("document_id", "source", "signed")
-    foreign_ids = find_foreign_signatures(kept_documents.iter_rows(), names)
-    if bylines is not None:
-        signed_documents = kept_documents.join(bylines, on="document_id").select(
-            "document_id", "source", "byline"
-        )
-        foreign_ids |= find_foreign_signatures(signed_documents.iter_rows(), names)
-    return DocumentClaim(
-        {"kept": len(foreign_ids), "signed": kept_documents.filter(pl.col("signed") != "").height},
-        foreign_ids,
+        frozenset([*with_lines["document_id"], *repeats]),
     )

@@ -16,7 +16,7 @@ from twin_assets.corpus.boilerplate import count_removed_lines
 from twin_assets.corpus.corpus_tables import QUARANTINED
 from twin_assets.corpus.importers.generators import is_extra_missing, is_text_reason
 from twin_assets.corpus.importers.text_formats import EXTRA
-from twin_assets.corpus.raw_posts_import import ImportResult, OnProgress, update_raw_posts
+from twin_assets.corpus.raw_posts_import import OnProgress, update_raw_posts
 from twin_assets.corpus.reconciliation import count_dropped_by_reason, count_values, sum_counts
 from twin_assets.corpus.remediation import find_advice
 from twin_assets.corpus.title_questions import (
@@ -168,47 +168,15 @@ def preview(
     )
     posts = tables.read("raw_posts", previewed.slug, columns=_RAW_COLUMNS, where="NOT deleted")
     documents = tables.read(cleaning.CLEANED_TABLE, previewed.slug, columns=_DOCUMENT_COLUMNS)
-    return build_report(
-        author,
-        posts,
-        documents.join(posts, on="source_id", how="semi").sort("source_id"),
-        result,
-        settings,
-        repeated=count_removed_lines(shortened.join(posts, on="source_id", how="semi")),
-        changes=dict(result.changes) if has_earlier_import else None,
-        folder=tables.base_uri,
-    )
-
-
-def build_report(
-    author: Author,
-    posts: pl.DataFrame,
-    documents: pl.DataFrame,
-    result: ImportResult,
-    settings: Settings,
-    *,
-    repeated: dict[str, Any],
-    changes: dict[str, int] | None,
-    folder: str,
-) -> Preview:
-    """Report on an import.
-
-    Args:
-        posts: `source_id`, `author`, `problem`, `encoding` and `remark` of the existing
-            `raw_posts`.
-        documents: `cleaned_documents` of these posts.
-        result: the import of `raw_posts`.
-        repeated: `boilerplate.count_removed_lines` of these documents.
-        changes, folder: as in `Preview`.
-    """
+    documents = documents.join(posts, on="source_id", how="semi").sort("source_id")
+    repeated = count_removed_lines(shortened.join(posts, on="source_id", how="semi"))
     inventory = result.inventory
     names = cleaning.list_author_names(author)
     excluded_counts = inventory.count_excluded_items()
-    skips = inventory.skipped_counts
     accepted = documents.filter("kept")
     dates = accepted["published_at"].drop_nulls().sort()
     languages = count_values(accepted["language"])
-    embedder = _choose_embedder(languages, settings)
+    embedder, language_warnings = _choose_embedder(languages, settings)
     scored_posts = score_titles(accepted)
     selections = [
         select_typical_posts(scored_posts, count=count)
@@ -216,21 +184,34 @@ def build_report(
     ]
     questions = [question for rows in selections for question in generate_title_questions(rows)]
     question_ids = pl.concat(selections)["document_id"]
+    skips = inventory.skipped_counts
     unread_count = sum(count for reason, count in skips.items() if is_text_reason(reason))
-    unread_count += posts.filter(pl.col("problem") == "template").height
-    read_count = posts.filter(pl.col("problem") == "").height
+    unread_count += posts.filter(problem="template").height
+    read_count = posts.filter(problem="").height
     is_quarantined = pl.col("dropped_because").str.starts_with(QUARANTINED)
     dropped_posts = documents.filter(~pl.col("kept")).sort(is_quarantined, "source_id")
     dropped = sum_counts(excluded_counts, count_dropped_by_reason(dropped_posts))
+    unclaimed = _count_unclaimed_posts(documents, names)
     return Preview(
         author=author.name,
         layouts=inventory.layouts,
         found=documents.height + sum(excluded_counts.values()),
         kept=accepted.height,
         dropped=dropped,
-        named=_list_first_dropped_files(dropped_posts),
+        named={
+            str(reason): _abbreviate_names(rows["source_id"].to_list())
+            for (reason,), rows in dropped_posts.group_by("dropped_because", maintain_order=True)
+        },
         cures={reason: cure for reason in dropped if (cure := find_advice(reason))},
-        repeated=repeated | {"lines": _abbreviate_lines(repeated["lines"])},
+        repeated=repeated
+        | {
+            "lines": {
+                line
+                if len(line) <= _MAX_LINE_CHARACTERS
+                else f"{line[:_MAX_LINE_CHARACTERS].rstrip()}…": count
+                for line, count in list(repeated["lines"].items())[:MAX_NAMED_LINES]
+            }
+        },
         converted=count_values(posts.filter(pl.col("encoding") != "")["encoding"]),
         skipped=skips,
         unread=unread_count,
@@ -243,10 +224,8 @@ def build_report(
         questions=list(dict.fromkeys(questions)),
         bylines=count_values(posts.filter(pl.col("author") != "")["author"]),
         warnings=[
-            *_build_language_warnings(
-                languages, settings.model_copy(update={"embedder": embedder})
-            ),
-            *_build_byline_warnings(documents, names, slug=author.slug),
+            *language_warnings,
+            *_build_byline_warnings(documents, names, unclaimed, slug=author.slug),
             *_build_remark_warnings(posts.filter(pl.col("remark") != "")),
             *_build_unread_warnings(unread_count, read_count=read_count, skipped=skips),
             *_build_quarantine_warnings(
@@ -255,11 +234,11 @@ def build_report(
             *([] if accepted.height else ["no post can be used: see the reasons above"]),
         ],
         failed=result.failures,
-        changes=changes,
+        changes=dict(result.changes) if has_earlier_import else None,
         embedder=embedder,
-        unclaimed=_count_unclaimed_posts(documents, names),
+        unclaimed=unclaimed,
         posts=accepted.filter(pl.col("document_id").is_in(question_ids.implode())),
-        folder=folder,
+        folder=tables.base_uri,
     )
 
 
@@ -291,30 +270,33 @@ def _open_stored_tables(settings: Settings, slug: str) -> Generator[Tables | Non
         yield Tables(settings.tables_base, state=state)
 
 
-def _choose_embedder(languages: Mapping[str, int], settings: Settings) -> str:
-    """Return the multilingual embedder if the default does not support most of the posts."""
-    supported = {*get_supported_languages(settings), "und"}
-    unsupported_count = sum(count for code, count in languages.items() if code not in supported)
-    is_configured = "embedder" in settings.model_fields_set
-    is_default = not is_configured and settings.embedder == EMBEDDED_EMBEDDER
-    is_mostly_unsupported = 2 * unsupported_count > sum(languages.values())
-    return MULTILINGUAL_EMBEDDER if is_default and is_mostly_unsupported else settings.embedder
+def _choose_embedder(languages: Mapping[str, int], settings: Settings) -> tuple[str, list[str]]:
+    """Return the embedder, and a warning if it does not support the language of some posts.
 
+    A new home uses the multilingual embedder if the default does not support most of the posts.
+    """
 
-def _build_language_warnings(languages: Mapping[str, int], settings: Settings) -> list[str]:
-    supported = get_supported_languages(settings)
-    total = sum(languages.values())
-    unsupported_counts = {
+    def count_unsupported(supported: tuple[str, ...]) -> dict[str, int]:
+        known = {*supported, "und"}
+        return {code: count for code, count in languages.items() if code not in known}
+
+    total, embedder = sum(languages.values()), settings.embedder
+    is_default = embedder == EMBEDDED_EMBEDDER and "embedder" not in settings.model_fields_set
+    unsupported_count = sum(count_unsupported(get_supported_languages(settings)).values())
+    if is_default and 2 * unsupported_count > total:
+        embedder = MULTILINGUAL_EMBEDDER
+    supported = get_supported_languages(settings.model_copy(update={"embedder": embedder}))
+    counts = {
         code: count
-        for code, count in languages.items()
-        if supported and code not in {*supported, "und"} and count > _MIN_LANGUAGE_SHARE * total
+        for code, count in count_unsupported(supported).items()
+        if supported and count > _MIN_LANGUAGE_SHARE * total
     }
-    if not unsupported_counts:
-        return []
-    return [
-        f"the embedder {settings.embedder} supports only {', '.join(supported)}, but "
-        f"{sum(unsupported_counts.values()):,} of {format_count(total, 'post')} are in another "
-        f"language ({_format_counts(unsupported_counts)}): search results for them will be poor; "
+    if not counts:
+        return embedder, []
+    return embedder, [
+        f"the embedder {embedder} supports only {', '.join(supported)}, but "
+        f"{sum(counts.values()):,} of {format_count(total, 'post')} are in another "
+        f"language ({_format_counts(counts)}): search results for them will be poor; "
         f"choose a multilingual embedder with --embedder ({MULTILINGUAL_EMBEDDER} is installed)"
     ]
 
@@ -390,7 +372,7 @@ _BYLINE_QUESTIONS: Mapping[str, tuple[str, str]] = {
 
 
 def _build_byline_warnings(
-    documents: pl.DataFrame, names: Sequence[str], *, slug: str
+    documents: pl.DataFrame, names: Sequence[str], unclaimed: Mapping[str, int], *, slug: str
 ) -> list[str]:
     """Return warnings about posts by others, which would teach the twin another person's voice.
 
@@ -399,6 +381,7 @@ def _build_byline_warnings(
     Args:
         documents: `cleaned_documents` of all posts.
         names: the author's name and aliases.
+        unclaimed: `_count_unclaimed_posts`.
     """
     if not names:
         return []
@@ -410,7 +393,7 @@ def _build_byline_warnings(
             f"{sum(foreign_bylines.values()):,} of {posts} are excluded because somebody other "
             f"than {names[0]} signed them ({_format_counts(foreign_bylines)})"
         )
-    for name, count in _count_unclaimed_posts(documents, names).items():
+    for name, count in unclaimed.items():
         facts = _BYLINE_QUESTIONS.get(name, (f"{name} signed", "that is also"))
         warnings.append(
             f"{facts[0]} {count:,} of {posts}; if {facts[1]} {names[0]}, add aliases = "
@@ -424,26 +407,10 @@ def _build_byline_warnings(
     return warnings
 
 
-def _list_first_dropped_files(dropped: pl.DataFrame) -> dict[str, list[str]]:
-    """Return the first dropped files by reason, and the number of further files."""
-    names_by_reason: dict[str, list[str]] = {}
-    for (reason,), rows in dropped.group_by("dropped_because", maintain_order=True):
-        names_by_reason[str(reason)] = _abbreviate_names(rows["source_id"].to_list())
-    return names_by_reason
-
-
 def _abbreviate_names(names: Sequence[str]) -> list[str]:
     """Return the first names, and the number of further ones."""
     further_count = max(0, len(names) - MAX_NAMED_FILES)
     return [*names[:MAX_NAMED_FILES], *([f"{further_count:,} more"] if further_count else [])]
-
-
-def _abbreviate_lines(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the beginnings of the first lines, with their counts."""
-    return {
-        line if len(line) <= _MAX_LINE_CHARACTERS else f"{line[:_MAX_LINE_CHARACTERS].rstrip()}…": n
-        for line, n in list(counts.items())[:MAX_NAMED_LINES]
-    }
 
 
 def _format_counts(counts: Mapping[str, int]) -> str:

@@ -55,7 +55,6 @@ ADVICE_BY_REASON: Mapping[str, str] = {
     "breaks_no_platform_boilerplate_left": "remove the platform's menu or notice from it",
     "breaks_no_foreign_byline": "somebody else seems to have signed it; if that name is the "
     "author's, add it to `aliases` in authors/<slug>.toml",
-    "breaks_no_pii_left": "remove the address, number or key from it",
     "breaks_no_words_lost": "its text could not be read whole from the page: save it as Markdown",
     "breaks_quotations_keep_their_mark": "somebody else's words in it are not marked as quoted: "
     "begin each of their lines with `>`, and leave an empty line before and after them",

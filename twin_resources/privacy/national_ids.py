@@ -12,13 +12,12 @@ of schemes.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from typing import Literal, Protocol, cast
 
 from twin_resources.privacy.kinds import TextSpan
-from twin_resources.privacy.national_schemes import NATIONAL_ID_SCHEMES, NationalIdScheme
+from twin_resources.privacy.national_schemes import SCHEMES_BY_SHAPE, NationalIdScheme
 from twin_resources.privacy.other_numbers import (
     has_other_label,
     is_beside_long_number,
@@ -44,13 +43,7 @@ _INSURANCE_NUMBER = re.compile(
 )
 _MAX_LABEL_CHARACTERS = 48
 
-_SCHEMES_BY_SHAPE: defaultdict[str, list[tuple[NationalIdScheme, bool]]] = defaultdict(list)
-"""The schemes of a shape, and whether the shape is plain."""
-for _scheme in NATIONAL_ID_SCHEMES:
-    for _shapes, _is_plain in ((_scheme.plain_shapes, True), (_scheme.labeled_shapes, False)):
-        for _shape in _shapes:
-            _SCHEMES_BY_SHAPE[_shape].append((_scheme, _is_plain))
-_LENGTHS = sorted({len(shape) for shape in _SCHEMES_BY_SHAPE}, reverse=True)
+_LENGTHS = sorted({len(shape) for shape in SCHEMES_BY_SHAPE}, reverse=True)
 
 
 class _StdnumModule(Protocol):
@@ -73,7 +66,7 @@ def find_national_ids(text: str, *, regions: tuple[str, ...] = ()) -> Iterator[T
             continue
         # The longest candidate comes first: "123.456.789-09" contains the shapes of other schemes.
         for length in _LENGTHS:
-            schemes = _SCHEMES_BY_SHAPE.get(shape[:length])
+            schemes = SCHEMES_BY_SHAPE.get(shape[:length])
             end = start + length
             if not schemes or end > len(text) or _GOES_ON.match(text, end):
                 continue
@@ -88,7 +81,7 @@ def _classify(
     start: int,
     end: int,
     shape: str,
-    schemes: list[tuple[NationalIdScheme, bool]],
+    schemes: list[NationalIdScheme],
     regions: tuple[str, ...],
 ) -> Literal["ssn", "national id"] | None:
     number, preceding_text = text[start:end], text[max(0, start - _MAX_LABEL_CHARACTERS) : start]
@@ -101,10 +94,13 @@ def _classify(
         or (number.isdigit() and is_code_value(text, start, end))
         or (number.isdigit() and is_beside_long_number(text, start, end))
     )
-    for scheme, is_plain in schemes:
-        is_candidate = not is_other and (is_plain or (is_at_home and scheme.region in regions))
-        is_labeled = not is_plain and _compile_label(scheme.label_words).search(preceding_text)
-        if (is_candidate or is_labeled) and _is_valid(scheme.stdnum_module, number):
+    for scheme in schemes:
+        is_expected = scheme.is_plain or (is_at_home and scheme.region in regions)
+        label = None if scheme.is_plain else _compile_label(scheme.label_words)
+        is_labeled = label is not None and label.search(preceding_text)
+        if (is_labeled or (is_expected and not is_other)) and _is_valid(
+            scheme.stdnum_module, number
+        ):
             return "ssn" if scheme.stdnum_module == "us.ssn" else "national id"
     return None
 
@@ -115,13 +111,13 @@ def _compile_label(words: str) -> re.Pattern[str]:
 
 
 def _is_valid(stdnum_module: str, number: str) -> bool:
-    if not stdnum_module:
+    country, _, name = stdnum_module.partition(".")
+    if not name:
         return _INSURANCE_NUMBER.match(re.sub("[ -]", "", number)) is not None
     if len({character for character in number if character.isdigit()}) < 2:
         return False
     from stdnum import get_cc_module
 
-    country, _, name = stdnum_module.partition(".")
     try:
         return cast(_StdnumModule, get_cc_module(country, name)).is_valid(number)
     except LookupError:

@@ -15,7 +15,6 @@ from twin_assets.corpus import cleaning, cleaning_verdicts, document_claims
 from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, column_types
 from twin_assets.instructions.dataset_building import update_drafts
 from twin_resources.authors import Author
-from twin_resources.privacy.redaction import RedactedText
 from twin_resources.storage.tables import sync
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
@@ -336,17 +335,6 @@ def test_foreign_posts_that_cleaning_keeps_are_quarantined(
     assert claims["no_foreign_byline"].counts["quarantined"] == 3
     kept = [name for name, reason in read_reasons(tables).items() if not reason]
     assert set(kept) == {"clock.md", "tram.md"}
-
-
-def test_personal_data_that_redaction_misses_is_quarantined(
-    clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    posts = build_posts("clock", "boat", "lamp", "kite", "tram")
-    posts["boat.md"]["text"] += "\n\nWrite to ann.lee@clockmail.ch about it."
-    monkeypatch.setattr(cleaning.privacy, "redact", lambda text, **_: RedactedText(text, {}))
-    clean(posts)
-    reasons = {name: reason for name, reason in read_reasons(tables).items() if reason}
-    assert reasons == {"boat.md": "breaks_no_pii_left"}
 
 
 def test_claims_are_measured_once_per_document(

@@ -161,7 +161,7 @@ def test_a_damaged_row_in_a_new_export_deletes_no_post(
     path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
     before = read_rows(tables)
-    damaged = SHARES.replace('"Two lines', "Two lines")  # the quote that opens its text
+    damaged = SHARES.replace('"Two lines', '"Two\0lines')
     result = import_from(write_zip(LINKEDIN | {"Shares.csv": damaged}, path))
     assert result["posts_deleted"] == 0
     assert result["posts_edited"] == 0
@@ -185,7 +185,7 @@ def test_a_newly_private_post_is_deleted_despite_a_damaged_row(
 ) -> None:
     path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
-    newer = SHARES.replace('"Two lines', "Two lines").replace(
+    newer = SHARES.replace('"Two lines', '"Two\0lines').replace(
         f"naÃ¯ve clock. {SENTENCE},,,MEMBER_NETWORK", f"naÃ¯ve clock. {SENTENCE},,,CONNECTIONS"
     )
     assert import_from(write_zip(LINKEDIN | {"Shares.csv": newer}, path))["posts_deleted"] == 1

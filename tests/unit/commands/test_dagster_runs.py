@@ -136,7 +136,7 @@ def test_a_step_that_is_running_when_following_resumes_keeps_its_start() -> None
 
 
 def test_an_import_with_too_many_bad_posts_names_the_setting() -> None:
-    advice = suggest_repair(["no_pii_left"], run_url="http://d/runs/1")
+    advice = suggest_repair(["no_words_lost"], run_url="http://d/runs/1")
     assert "TWIN_MOST_QUARANTINED" in advice
     assert advice.endswith("http://d/runs/1")
     other_advice = suggest_repair(["every_chunk_has_a_vector"], run_url="http://d/runs/1")

@@ -64,8 +64,6 @@ _MAX_SITE_DEPTH = 5
 _FRONT_MATTER_START = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:---[ \t]*\r?\n|\+\+\+[ \t]*\r?\n|\{\s*\"|(?:\.\. )?(?i:title|date):)"
 )
-# Non-blocking, because opening a named pipe would otherwise wait forever for a writer.
-_READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True)
@@ -495,27 +493,16 @@ def _is_link_outside(file: Path, source: Path) -> bool:
 
 
 def _hash_post_file(file: str, source_id: str) -> PostFile:
-    """Hash a file with four system calls; a buffered stream needs nine."""
+    path = Path(file)
     try:
-        descriptor = os.open(file, _READ_FLAGS)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                return PostFile(source_id, file, "", "unreadable")
-            if status.st_size > get_max_file_bytes(source_id):
-                size_and_time = f"{status.st_size}:{status.st_mtime_ns}".encode()
-                digest = hashlib.sha256(size_and_time)
-                return PostFile(source_id, file, digest.hexdigest(), "too_large")
-            digest, has_front_matter = hashlib.sha256(), False
-            # Read to the end: the file may grow meanwhile, and a read over a network may return
-            # fewer bytes than requested.
-            while chunk := os.read(descriptor, status.st_size + 1):
-                has_front_matter = has_front_matter or bool(_FRONT_MATTER_START.match(chunk))
-                digest.update(chunk)
-                if len(chunk) == status.st_size:
-                    break
-        finally:
-            os.close(descriptor)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return PostFile(source_id, file, "", "unreadable")
+        if status.st_size > get_max_file_bytes(source_id):
+            digest = hashlib.sha256(f"{status.st_size}:{status.st_mtime_ns}".encode())
+            return PostFile(source_id, file, digest.hexdigest(), "too_large")
+        body = path.read_bytes()
     except OSError:
         return PostFile(source_id, file, "", "unreadable")
+    digest, has_front_matter = hashlib.sha256(body), bool(_FRONT_MATTER_START.match(body))
     return PostFile(source_id, file, digest.hexdigest(), has_front_matter=has_front_matter)
