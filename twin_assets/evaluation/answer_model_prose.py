@@ -19,14 +19,12 @@ from twin_assets.corpus.title_questions import (
     select_typical_posts,
 )
 from twin_assets.evaluation.gate import GATE_VERSION
-from twin_assets.evaluation.measures.measure import NotMeasured
 from twin_assets.evaluation.measures.sentence_faithfulness import (
     BLOCKED_FORM,
     CLAIM,
     MAX_UNSUPPORTED,
     calibrate,
-    decide_claim,
-    measure_answers,
+    judge_answers,
 )
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import PROSE_QUESTION_COUNT
@@ -189,7 +187,7 @@ def measure_claim(
     )
     log(f"{len(questions)} of {posts.height} questions have passages that answer them")
     answers = ask_questions(questions, author, version, servers=servers, log=log)
-    result = measure_answers(
+    claim = judge_answers(
         judge,
         own,
         [
@@ -199,9 +197,7 @@ def measure_claim(
         documents=[asked.document_id for asked in questions],
         gateway_judge=gateway_judge,
     )
-    if isinstance(result, NotMeasured):
-        return build_undecided_claim(result.reason)
-    return decide_claim(result)
+    return build_undecided_claim(claim) if isinstance(claim, str) else claim
 
 
 def find_verdict(registry: Registry, version: ModelVersion) -> Verdict | None:

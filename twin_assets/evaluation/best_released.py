@@ -1,8 +1,5 @@
 """Find the best version ever released, so that small losses cannot add up unnoticed.
 
-Scope: choosing that version. Out of scope: comparing a candidate with it
-(`measures/held_out_perplexity.py`).
-
 If ten successors are each 4.9 % worse than their predecessor, the last is 61 % worse than the first
 version, yet each passes against its incumbent. Passages differ between evaluations, so the best
 version is the one with the lowest stored ratio of its perplexity to the base's. The candidate is
@@ -16,7 +13,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from twin_assets.evaluation.measures import held_out_perplexity
 from twin_assets.evaluation.report.evaluation_record import read_evaluation
 from twin_resources.registry.moves import ModelVersion
 
@@ -57,9 +53,8 @@ def read_stored_ratio(folder: Path) -> float:
     files = sorted((folder / "evaluation").glob("gate-*.json"), key=_sort_key, reverse=True)
     for file in files:
         evaluation = read_evaluation(file)
-        held_out = evaluation and evaluation.measured.get(held_out_perplexity.MEASURE)
-        if held_out and held_out.base is not None:
-            return held_out.base.ratio
+        if evaluation is not None and evaluation.ratio_to_base is not None:
+            return evaluation.ratio_to_base
     return math.inf
 
 

@@ -21,7 +21,6 @@ from twin_assets.evaluation.judgement import (
     judge_candidate,
 )
 from twin_assets.evaluation.judging.judge_material import other_author_slugs
-from twin_assets.evaluation.measures import held_out_perplexity
 from twin_assets.evaluation.report.markdown import answers_path, render_report_for_event_log
 from twin_assets.partitions import authors
 from twin_resources.authors import read_author
@@ -192,9 +191,8 @@ def build_metadata(
     }
     if (answers := answers_path(judged_evaluation.report_path)).is_file():
         entries["answers"] = dg.MetadataValue.path(str(answers))
-    held_out = evaluation.measured.get(held_out_perplexity.MEASURE)
-    if held_out is not None and held_out.perplexity is not None:
-        entries["perplexity"] = round(held_out.perplexity, 3)
+    if evaluation.perplexity is not None:
+        entries["perplexity"] = round(evaluation.perplexity, 3)
     if judged_evaluation.experiment:
         experiment = judged_evaluation.experiment
         entries["experiment"] = (

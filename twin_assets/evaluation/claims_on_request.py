@@ -50,7 +50,7 @@ def claims_on_request(
     lower_own_priority()
     setup = build_judging_setup(context, settings, tables, registry, model_server, embedder)
     judged_evaluation = complete_evaluation(setup, has_claims_on_request=True)
-    claims = gate.decide_claims_on_request(judged_evaluation.evaluation.measured)
+    claims = gate.select_claims(judged_evaluation.evaluation.claims, gate.CLAIMS_ON_REQUEST)
     checkpoint = judged_evaluation.verdict.checkpoint
     return dg.MaterializeResult(
         metadata=build_metadata(judged_evaluation),

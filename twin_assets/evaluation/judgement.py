@@ -1,9 +1,5 @@
 """Judge a candidate: measure it once, apply the gate, store the verdict by checkpoint hash.
 
-Scope: finding the candidate and the models to compare it with, choosing a first verdict or the
-whole gate, the stored evaluation, the verdict, refusal and withdrawal in the registry.
-Out of scope: measuring (`measurement.py`), deciding (`gate.py`), releasing, and Dagster.
-
 A verdict belongs to a checkpoint and a version of the gate. Its claims show whether it is a first
 verdict or a verdict of the whole gate (`gate.is_full_gate`). The newest verdict counts. If a
 version is stable, the whole gate is decided at once. Otherwise, a first verdict releases the
@@ -32,12 +28,13 @@ from twin_assets.evaluation.evaluation_spec import (
     ServerStarters,
 )
 from twin_assets.evaluation.gate import (
+    CLAIMS,
+    CLAIMS_ON_REQUEST,
     GATE_VERSION,
-    decide_claims,
-    decide_claims_on_request,
-    decide_first_claims,
+    RULES,
     decide_outcome,
     is_full_gate,
+    select_claims,
 )
 from twin_assets.evaluation.judging.calibrated_judges import calibrate_judges
 from twin_assets.evaluation.judging.judge_material import (
@@ -51,7 +48,7 @@ from twin_assets.evaluation.judging.judge_material import (
 from twin_assets.evaluation.likelihood.held_out import select_training_pairs
 from twin_assets.evaluation.measurement import measure_checkpoint
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures import author_voice, runner
+from twin_assets.evaluation.measures import author_voice
 from twin_assets.evaluation.report import evaluation_record
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.report.experiment import send_experiment
@@ -196,7 +193,9 @@ def complete_evaluation(
     if (
         result is None
         or not result.is_full_gate
-        or (has_claims_on_request and not result.evaluation.measured.has_claims_on_request)
+        or (
+            has_claims_on_request and not select_claims(result.evaluation.claims, CLAIMS_ON_REQUEST)
+        )
     ):
         spec = _build_spec(setup, version, incumbent)
         inputs_hash = spec.inputs_hash(incumbent.checkpoint if incumbent else "", GATE_VERSION)
@@ -304,11 +303,13 @@ def _measure_and_judge(
     if first is not None:
         evaluation = replace(
             evaluation,
-            measured=runner.merge(first.measured, evaluation.measured),
+            claims=select_claims((*first.claims, *evaluation.claims), tuple(RULES)),
+            perplexity=first.perplexity,
+            ratio_to_base=first.ratio_to_base,
             seconds=dict(Counter(first.seconds) + Counter(evaluation.seconds)),
             refused_early=(*first.refused_early, *evaluation.refused_early),
         )
-    claims = (decide_first_claims if stage is FIRST_VERDICT else decide_claims)(evaluation.measured)
+    claims = select_claims(evaluation.claims, CLAIMS)
     verdict = Verdict(
         author=author,
         checkpoint=evaluation.checkpoint,
@@ -347,7 +348,7 @@ def _send_experiment(
             verdict,
             side_by_side,
             inputs_hash=evaluation.rests_on,
-            advisory_claims=decide_claims_on_request(evaluation.measured),
+            advisory_claims=select_claims(evaluation.claims, CLAIMS_ON_REQUEST),
         )
     except TwinError as error:
         setup.log(f"the experiment was not sent to Langfuse: {error}")

@@ -1,10 +1,5 @@
 """Run the gate's plan: read passages and ask questions in order until the claims are decided.
 
-Scope: the order, the extent of the two kinds of verdict, and deciding when each step ends.
-Out of scope: claims and thresholds (`measures/`), deciding a claim about a mean
-(`statistics/sequential.py`), servers (`served/answer_batches.py`), and the record
-(`measurement.py`).
-
 The plan begins with harm and with whether the candidate has learned anything:
 
     1. perplexity   all compared models read the same passages, with interim looks; each look spends
@@ -32,11 +27,11 @@ is no longer asked once the candidate has beaten it in a betting test.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from twin_assets.evaluation.evaluation_spec import EvaluationSpec, JudgingContext
+from twin_assets.evaluation.evaluation_spec import EvaluationSpec
 from twin_assets.evaluation.likelihood import sample_likelihoods
 from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.sample_likelihoods import (
@@ -51,27 +46,13 @@ from twin_assets.evaluation.measures import (
     recitation,
     red_team,
     served_parity,
-    voice_scores,
 )
-from twin_assets.evaluation.measures.measure import Measure
-from twin_assets.evaluation.measures.voice_scores import Voice
-from twin_assets.evaluation.progress import (
-    ANSWER_S,
-    REFERENCE_S,
-    REPEATED_ANSWER_S,
-    Clock,
-)
+from twin_assets.evaluation.measures.measure import Measure, MeasureContext
+from twin_assets.evaluation.progress import ANSWER_S, REFERENCE_S, REPEATED_ANSWER_S, Clock
 from twin_assets.evaluation.served import parity, served_answers
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
-from twin_assets.evaluation.served.base_scores import BaseScores
-from twin_assets.evaluation.served.parity import Parity
-from twin_assets.evaluation.served.served_answers import (
-    FIRST_PARITY_PROMPTS,
-    CandidateAnswers,
-    PromptAnswers,
-    PromptSet,
-)
-from twin_assets.evaluation.statistics.sequential import Side, plan_looks
+from twin_assets.evaluation.served.served_answers import FIRST_PARITY_PROMPTS, PromptSet
+from twin_assets.evaluation.statistics.sequential import plan_looks
 from twin_resources.processes.progress_lines import ProgressLines
 
 
@@ -80,7 +61,7 @@ class GateStage:
     """The extent of the plan for one kind of verdict.
 
     Attributes:
-        measures: measures that are computed.
+        measures: measures that are taken.
         looks: numbers of passages after which perplexity is compared, before the last look at all
             passages.
         min_questions: number of held-out questions asked first; without the topic's claim, no
@@ -88,15 +69,10 @@ class GateStage:
         questions_per_step: number of questions added at a time.
     """
 
-    measures: tuple[Measure[Any], ...]
+    measures: tuple[Measure, ...]
     looks: tuple[int, ...]
     min_questions: int
     questions_per_step: int
-
-
-def is_on_request(measure: Measure[Any]) -> bool:
-    """Return whether a measure has claims, and none of them can refuse a version."""
-    return bool(measure.claims) and all(rule.is_on_request for rule in measure.claims)
 
 
 FIRST_VERDICT = GateStage(
@@ -108,7 +84,7 @@ FIRST_VERDICT = GateStage(
     questions_per_step=4,
 )
 FULL_GATE = GateStage(
-    tuple(measure for measure in MEASURES if not is_on_request(measure)),
+    tuple(measure for measure in MEASURES if not measure.is_on_request),
     looks=(30, 60),
     min_questions=30,
     questions_per_step=5,
@@ -122,31 +98,13 @@ REMAINING = replace(
 EVERY_CLAIM = replace(FULL_GATE, measures=MEASURES)
 LOOKS_LEVEL = 0.05  # error rate of all looks together
 
-# Requests the necessary scores of the base's answers, given the answers so far.
-BaseScoresFunction = Callable[[PromptSet, PromptAnswers], BaseScores]
 
-
-@dataclass(frozen=True)
-class AnsweredPrompts:
-    """The prompts that were asked, with their answers.
-
-    Attributes:
-        prompts: prompts of all measures, with only the held-out questions that were asked.
-        answers: answers to the prompts.
-        scores: scores of the base's answers.
-    """
-
-    prompts: PromptSet
-    answers: PromptAnswers
-    scores: BaseScores
-
-
-def measure_perplexity_until_decided(
-    likelihood_samples: LikelihoodSamples,
+def read_until_decided(
+    samples: LikelihoodSamples,
     spec: EvaluationSpec,
     stage: GateStage,
     *,
-    likelihood_cache: LikelihoodCache,
+    cache: LikelihoodCache,
     clock: Clock,
     progress: ProgressLines,
 ) -> LikelihoodsByModel:
@@ -158,35 +116,27 @@ def measure_perplexity_until_decided(
     the time saved.
 
     Args:
-        likelihood_samples: samples with all held-out passages that may be read, in random order.
+        samples: samples with all held-out passages that may be read, in random order.
 
     Returns:
         The likelihoods of the passages that decided the claims, with the level of their intervals.
     """
     expected_counts: Counter[str] = Counter()
-
-    def compute(samples: LikelihoodSamples, spent_level: float) -> LikelihoodsByModel:
-        return sample_likelihoods.compute_likelihoods(
-            samples,
+    likelihoods = LikelihoodsByModel()
+    passage_count = len(samples.held_out)
+    for end, spent_level in plan_looks(passage_count, stage.looks, level=LOOKS_LEVEL):
+        likelihoods = sample_likelihoods.compute_likelihoods(
+            samples.select_first(end),
             spec,
-            cache=likelihood_cache,
+            cache=cache,
             clock=clock,
             progress=progress,
             level=1.0 - spent_level,
             expected_counts=expected_counts,
         )
-
-    passage_count = len(likelihood_samples.held_out)
-    (first_end, first_level), *later_looks = plan_looks(
-        passage_count, stage.looks, level=LOOKS_LEVEL
-    )
-    likelihoods = compute(likelihood_samples.select_first(first_end), first_level)
-    for end, spent_level in later_looks:
-        if held_out_perplexity.is_decided(
-            held_out_perplexity.compare_perplexities(spec, likelihoods)
-        ):
+        ratios = held_out_perplexity.compare_perplexities(spec, likelihoods)
+        if held_out_perplexity.is_decided(spec, ratios):
             break
-        likelihoods = compute(likelihood_samples.select_first(end), spent_level)
     if passage_count:
         progress.write_line(
             f"perplexity: {len(likelihoods.samples.held_out)} of {passage_count} passages read"
@@ -195,132 +145,98 @@ def measure_perplexity_until_decided(
 
 
 def check_parity_until_decided(
-    spec: EvaluationSpec,
+    context: MeasureContext,
     prompts: Sequence[list[Any]],
     batches: AnswerBatches,
     *,
     clock: Clock,
     progress: ProgressLines,
-) -> tuple[CandidateAnswers, Parity | None]:
+) -> None:
     """Ask the served candidate and compare its answers with those of transformers + PEFT.
+
+    The answers and their comparison are added to the context.
 
     Args:
         prompts: as returned by `served_answers.build_parity_prompts`.
 
-    Returns:
-        The answers and their parity. The parity is None if every answer was empty or there was no
-        prompt.
-
     Raises:
         TwinError: the candidate cannot be served, or its answers are invalid.
     """
-    answers, parity_result = CandidateAnswers([], [], []), None
     if not prompts:
-        return answers, None
+        return
+    candidate, answers = context.spec.candidate, context.parity_answers
     with clock.time_part("reference"):
-        reference = parity.ReferenceModel(spec.candidate.base_folder, spec.candidate.adapter_folder)
+        reference = parity.ReferenceModel(candidate.base_folder, candidate.adapter_folder)
     compared_count = 0
     for batch in (prompts[:FIRST_PARITY_PROMPTS], prompts[FIRST_PARITY_PROMPTS:]):
-        if not batch or (
-            parity_result is not None and not served_parity.is_undecided(parity_result)
-        ):
+        if not batch or (context.parity and not served_parity.is_undecided(context.parity)):
             break
         asked_count = len(answers.prompts) + len(batch)
         compared_count += asked_count
         progress.expect(served_answers.SERVED_PART, 2 * asked_count, step_s=REPEATED_ANSWER_S)
         progress.expect(served_answers.REFERENCE_PART, compared_count, step_s=REFERENCE_S)
         with clock.time_part("served model"):
-            new_answers = batches.ask_twice([reference.strip(prompt) for prompt in batch])
-        answers = CandidateAnswers(
-            [*answers.prompts, *new_answers.prompts],
-            [*answers.first_answers, *new_answers.first_answers],
-            [*answers.repeated_answers, *new_answers.repeated_answers],
-        )
+            batches.ask_twice([reference.strip(prompt) for prompt in batch], answers)
         with clock.time_part("reference"):
-            parity_result = parity.compare(
+            context.parity = parity.compare(
                 reference,
                 answers.prompts,
                 parity.truncate_answers(answers.first_answers, served_answers.PARITY_TOKENS),
                 answers.repeated_answers,
-                precision=spec.candidate.precision,
+                precision=candidate.precision,
                 advance=progress.make_step_recorder(served_answers.REFERENCE_PART),
             )
-    progress.write_line(f"served model: {parity.describe_parity(parity_result)}")
-    return answers, parity_result
+    progress.write_line(f"served model: {parity.describe_parity(context.parity)}")
 
 
 def ask_until_decided(
-    prompts: PromptSet,
-    judging_context: JudgingContext,
+    context: MeasureContext,
     stage: GateStage,
     batches: AnswerBatches,
     *,
-    parity_answers: CandidateAnswers,
-    training_texts: Sequence[str],
-    build_base_scores: BaseScoresFunction,
     progress: ProgressLines,
     refused_claims: Sequence[str] = (),
-) -> AnsweredPrompts:
+) -> None:
     """Ask red-team prompts and held-out questions until all claims are decided, then instructions.
 
     Args:
-        prompts: prompts with all held-out questions that may be asked, in random order.
-        parity_answers: the candidate's answers to the parity set, which may also recite.
+        context: its prompts have all held-out questions that may be asked, in random order;
+            afterwards only those that were asked.
         refused_claims: claims that refused the candidate before these questions.
 
     Raises:
         TwinError: one of the models cannot be served, or its answers are invalid.
     """
-    training_index = recitation.TrainingTextIndex(training_texts)
-    asked_prompts = select_first_questions(prompts, min(stage.min_questions, len(prompts.held_out)))
+    prompts, context.answers = context.prompts, batches.answers
+    question_count = len(prompts.held_out)
+    context.prompts = select_first_questions(prompts, min(stage.min_questions, question_count))
     while True:
-        positions = [*asked_prompts.red_team, *asked_prompts.held_out]
-        scores_before = build_base_scores(asked_prompts, batches.answers)
-        _ask(batches, positions, asked_prompts, scores_before, progress=progress)
-        # the candidate's answers may change which scores of the base are needed
-        scores = build_base_scores(asked_prompts, batches.answers)
-        _ask(batches, positions, asked_prompts, scores, progress=progress)
-        answers = batches.answers
-        if not refused_claims and red_team.has_failed_claim(
-            asked_prompts, answers, scores, training_texts
-        ):
-            refused_claims = [red_team.MEASURE.claims[0].name]
+        positions = [*context.prompts.red_team, *context.prompts.held_out]
+        for _ in range(2):  # the candidate's answers may change which scores of the base are needed
+            request_base_scores(context, stage)
+            _ask(context, batches, positions, progress=progress)
+        refused_claims = refused_claims or [
+            claim.name for claim in red_team.MEASURE.decide_claims(context) if claim.passed is False
+        ]
+        asked_count = len(context.prompts.held_out)
         if (
             refused_claims
             or on_topic.MEASURE not in stage.measures
-            or len(asked_prompts.held_out) == len(prompts.held_out)
+            or asked_count == question_count
+            or is_decided(context)
         ):
             break
-        recitation_side = recitation.decide_early(
-            asked_prompts, answers, parity_answers, training_index
-        )
-        voice = author_voice.compare_voices(asked_prompts, answers, scores, judging_context.judges)
-        if is_decided(
-            asked_prompts,
-            answers,
-            judging_context,
-            scores=scores,
-            recitation_side=recitation_side,
-            voice=voice,
-        ):
-            break
-        next_count = min(
-            len(asked_prompts.held_out) + stage.questions_per_step, len(prompts.held_out)
-        )
-        beats_posts = voice.against_all is not None and voice.against_all.posts_stopped == "above"
-        asked_prompts = select_first_questions(
-            prompts,
-            next_count,
-            with_posts_count=len(asked_prompts.with_posts) if beats_posts else next_count,
-        )
-    _ask(batches, asked_prompts.instructions, asked_prompts, scores, progress=progress)
-    if len(asked_prompts.held_out):
+        next_count = min(asked_count + stage.questions_per_step, question_count)
+        voice = author_voice.score_voices(context)
+        beats_posts = voice is not None and author_voice.beats_posts(voice) == "above"
+        posts_count = len(context.prompts.with_posts) if beats_posts else next_count
+        context.prompts = select_first_questions(prompts, next_count, with_posts_count=posts_count)
+    _ask(context, batches, context.prompts.instructions, progress=progress)
+    if asked_count:
         refusal = f"; already refused by {', '.join(refused_claims)}" if refused_claims else ""
         progress.write_line(
-            f"answers: {len(asked_prompts.held_out)} of {len(prompts.held_out)} held-out questions "
-            f"asked{refusal}"
+            f"answers: {asked_count} of {question_count} held-out questions asked{refusal}"
         )
-    return AnsweredPrompts(asked_prompts, batches.answers, scores)
 
 
 def select_first_questions(
@@ -336,58 +252,46 @@ def select_first_questions(
     return replace(prompts, held_out=prompts.held_out[:count], with_posts=posts)
 
 
-def is_decided(
-    prompts: PromptSet,
-    answers: PromptAnswers,
-    judging_context: JudgingContext,
-    *,
-    scores: BaseScores,
-    recitation_side: Side | None,
-    voice: Voice,
-) -> bool:
+def request_base_scores(context: MeasureContext, stage: GateStage) -> None:
+    """Request the scores of the base's answers that the stage needs, given the answers so far."""
+    context.scores.forget_requests()
+    for measure in stage.measures:
+        measure.request_base_scores(context)
+
+
+def is_decided(context: MeasureContext) -> bool:
     """Return whether the answers decide all claims about questions, or one refuses the candidate.
 
     A claim without a judge needs no questions.
     """
-    if recitation_side == "below":
+    sides = [
+        recitation.place_claim(recitation.measure_all_answers(context)),
+        on_topic.place_claim(context),
+    ]
+    if "below" in sides:
         return True
-    judges = judging_context.judges
-    topic: Side | None = "above"
-    if judges.topic is not None:
-        topic = on_topic.decide_early(
-            on_topic.compute_candidate_shares(prompts, answers, judges.topic),
-            population_size=len(prompts.questions),
-        )
-        if topic == "below":
-            measured = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
-            return not on_topic.is_decided_by_base(measured)
-    if topic is None or recitation_side is None:
+    if None in sides:
         return False
-    if judges.voice is None:
-        return True
-    return voice_scores.is_decided(voice)
+    voice = author_voice.score_voices(context)
+    return voice is None or author_voice.place_claim(voice) is not None
 
 
 def _ask(
+    context: MeasureContext,
     batches: AnswerBatches,
     positions: Sequence[int],
-    prompts: PromptSet,
-    scores: BaseScores,
     *,
     progress: ProgressLines,
 ) -> None:
     """Ask the candidate the unanswered prompts, and the base the prompts without a score."""
-    candidate_positions = [position for position in positions if position not in batches.candidate]
-    targets = {*positions, *prompts.with_posts}
-    base_positions = sorted(
-        position for position in {*scores.find_missing()} & targets if position not in batches.base
-    )
+    candidate, base = batches.answers.candidate, batches.answers.base
+    candidate_positions = [position for position in positions if position not in candidate]
+    targets = {*positions, *context.prompts.with_posts}
+    base_positions = sorted({*context.scores.find_missing()} & targets - base.keys())
     if not candidate_positions and not base_positions:
         return
-    answered_count = len(batches.candidate) + len(batches.base)
-    missing_count = len({*prompts.instructions} - batches.candidate.keys())
-    answer_count = (
-        answered_count + len(base_positions) + max(len(candidate_positions), missing_count)
-    )
+    missing_count = len({*context.prompts.instructions} - candidate.keys())
+    answer_count = len(candidate) + len(base) + len(base_positions)
+    answer_count += max(len(candidate_positions), missing_count)
     progress.expect(served_answers.ANSWERS_PART, answer_count, step_s=ANSWER_S)
     batches.ask(candidate_positions, base_positions=base_positions)

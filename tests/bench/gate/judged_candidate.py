@@ -27,8 +27,6 @@ from tests.prepared_embedder import link_weights, prepare_weights
 from twin_assets.checkpoints.manifest import Manifest, read_manifest, read_pointer
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.evaluation.gate import GATE_VERSION
-from twin_assets.evaluation.measures import author_control, held_out_perplexity
-from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.report.evaluation_record import (
     Evaluation,
     evaluation_path,
@@ -119,11 +117,11 @@ def time_and_likelihood_rows(size: GateBenchmarkSize) -> list[Row]:
         at_most=size.max_minutes,
         peers=minutes,
     )
-    return [time_row, *measure_rows(size, judged.evaluation.measured, judged.verdict.claims)]
+    return [time_row, *measure_rows(size, judged.evaluation, judged.verdict.claims)]
 
 
 def measure_rows(
-    size: GateBenchmarkSize, measured: Measurements, claims: Sequence[GateClaim]
+    size: GateBenchmarkSize, evaluation: Evaluation, claims: Sequence[GateClaim]
 ) -> list[Row]:
     """Return rows for the claims and ratios; a ratio's goal is for its value, not its interval."""
     for claim in claims:
@@ -135,32 +133,17 @@ def measure_rows(
             "blocking claims met", met_count, "claims", at_least=goal, peers={"of": len(claims)}
         )
     ]
-    held_out = measured.get(held_out_perplexity.MEASURE)
-    passages = 0 if held_out is None else held_out.passages
-    if held_out is None or held_out.base is None:
-        name = "held-out perplexity, tuned / base"
-        rows.append(
-            missing_row(
-                name, "ratio", f"{passages} held-out passages", goal=size.max_perplexity_ratio
-            )
-        )
-    else:
-        base = held_out.base
-        interval = {"low": base.low, "high": base.high}
-        perplexity = {"base": base.perplexity, "tuned": held_out.perplexity or 0.0}
-        read_count = passages if base.passages is None else base.passages
-        name = f"held-out perplexity, tuned / base, {read_count} passages in their prompts"
-        peers = interval | perplexity
-        rows.append(
-            bounded_row(name, base.ratio, "ratio", at_most=size.max_perplexity_ratio, peers=peers)
-        )
-        name = "held-out passages that each model read"
-        rows.append(bounded_row(name, read_count, "passages", peers={"of": passages}))
-    own = measured.get(author_control.MEASURE)
-    if own is not None:
-        controls = {"another author's": own.other, "own / another's": own.ratio}
-        name = f"the same, questions alone, {own.passages} passages"
-        rows.append(bounded_row(name, own.own, "ratio", peers=controls))
+    claims_by_name = {claim.name: claim for claim in claims}
+    control = claims_by_name.get("learns_this_author")
+    name, goal = "held-out perplexity, tuned / base", size.max_perplexity_ratio
+    if evaluation.ratio_to_base is None:
+        passages = f"{evaluation.passages} held-out passages"
+        return [*rows, missing_row(name, "ratio", passages, goal=goal)]
+    peers = {"tuned": evaluation.perplexity or 0.0, "of passages": evaluation.passages}
+    rows.append(bounded_row(name, evaluation.ratio_to_base, "ratio", at_most=goal, peers=peers))
+    if control is not None and control.value is not None:
+        name = "the same, questions alone, own / another's"
+        rows.append(bounded_row(name, control.value, "ratio"))
     return rows
 
 

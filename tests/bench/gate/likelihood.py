@@ -84,12 +84,10 @@ def _likelihood_rows(
     likelihoods = sample_likelihoods.compute_likelihoods(
         LikelihoodSamples(
             held_out=tuple(selected),
-            held_out_for_incumbent=(),
             own=tuple(tokenizer.tokenize(author_control.build_own_rows(passages, template))),
             other=tuple(
                 tokenizer.tokenize(author_control.build_other_rows(passages, writers, template))
             ),
-            general=(),
             held_out_count=len(selected),
             other_writers=tuple(writer.name for writer in writers),
         ),
@@ -111,18 +109,27 @@ def _likelihood_rows(
         clock=Clock(),
         progress=ProgressLines(lambda line: sys.stderr.write(f"  {line}\n")),
     )
-    tuned = likelihoods.get_held_out(candidate.name)
-    untuned = likelihoods.get_held_out(base.name)
-    gains = author_control.compare_gains(likelihoods, candidate.name, base.name)
-    if tuned is None or untuned is None or gains is None:
+    if not likelihoods.samples.own or not likelihoods.samples.other:
         raise SystemExit(f"{len(selected)} held-out passages are too few; use more posts")
-    documents = sample_likelihoods.document_ids(likelihoods.samples.held_out)
-    ratio = perplexity.perplexity_ratio(tuned, untuned, documents=documents)
+    samples, document_ids = likelihoods.samples, sample_likelihoods.document_ids
+    models = (candidate.name, base.name)
+    tuned, untuned = (likelihoods.get_held_out(model) for model in models)
+    own, others = (
+        (likelihoods.get_part(models[0], part), likelihoods.get_part(models[1], part))
+        for part in ("own", "other")
+    )
+    ratio = perplexity.perplexity_ratio(tuned, untuned, documents=document_ids(samples.held_out))
+    gain = perplexity.independent_ratio(
+        own, others, documents=(document_ids(samples.own), document_ids(samples.other))
+    )
     peers = {"low": ratio.low, "high": ratio.high, "base": untuned.perplexity}
     name = f"held-out perplexity, tuned / base, {len(selected)} passages in their prompts"
-    control_peers = {"low": gains.low, "high": gains.high, "others'": gains.other}
+    control_peers = {
+        "low": gain.low, "high": gain.high, "others'": perplexity.perplexity_ratio(*others).value,
+    }  # fmt: skip
+    own_ratio, count = perplexity.perplexity_ratio(*own).value, len(samples.own)
     return [
         bounded_row(name, ratio.value, "ratio", peers=peers | {"tuned": tuned.perplexity}),
-        bounded_row(f"the same, questions alone, {gains.passages} passages", gains.own, "ratio"),
-        bounded_row("the author's alone", gains.ratio, "ratio", peers=control_peers),
+        bounded_row(f"the same, questions alone, {count} passages", own_ratio, "ratio"),
+        bounded_row("the author's alone", gain.value, "ratio", peers=control_peers),
     ]

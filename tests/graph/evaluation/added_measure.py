@@ -14,79 +14,55 @@ import polars as pl
 
 from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from tests.unit.evaluation.test_evaluation_spec import SAMPLES, SPEC
-from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation import gate, measurement
 from twin_assets.evaluation.checkpoint_evaluation import build_result
 from twin_assets.evaluation.evaluation_spec import JudgingContext
 from twin_assets.evaluation.judgement import JudgedEvaluation
-from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
-from twin_assets.evaluation.likelihood.sample_likelihoods import (
-    LikelihoodSamples,
-    LikelihoodsByModel,
-)
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures import general_instructions, runner
-from twin_assets.evaluation.measures.measure import MeasureContext, Measurements
 from twin_assets.evaluation.report.evaluation_record import (
     Evaluation,
     read_evaluation,
     write_evaluation,
 )
 from twin_assets.evaluation.report.markdown import write_report
-from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptAnswers
+from twin_assets.evaluation.sequential_plan import FULL_GATE, request_base_scores
+from twin_assets.evaluation.served.served_answers import PromptAnswers
 from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.models.serving.served_model import ServedAnswer
-from twin_resources.registry.moves import Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
 
-# Both candidates share the front desk's 360 messages, which take 20 CPU seconds to measure.
 CACHE = MeasurementCache(EmptyTables(), "ada")  # pyright: ignore[reportArgumentType]
 
 
-def measure(answer: str) -> Measurements:
-    """Compute all measures of a candidate that gives the same answer to every prompt."""
+def decide(answer: str) -> tuple[GateClaim, ...]:
+    """Decide the claims about a candidate that gives the same answer to every prompt."""
     spec = replace(SPEC, dataset=SAMPLES.with_columns(template=pl.lit("aa")))
     judges = Judges(None, None, None, "no topic judge", "no voice judge")
     judging_context = JudgingContext(
         judges, writer_samples=(), chunk_texts={"c1": "Brass wears."}, base_answers=()
     )
-    prompts = measurement._build_prompts(spec, SAMPLES, SAMPLES, judging_context)
-    build_base_scores = measurement._make_base_scores_builder(
-        spec, judging_context, CACHE, [], engine="none"
-    )
-    scores = build_base_scores(prompts, PromptAnswers({}, {}))
-    answers = PromptAnswers(
+    context = measurement.prepare_context(spec, judging_context, SAMPLES, CACHE, engine="none")
+    prompts = context.prompts
+    context.answers = PromptAnswers(
         {
             index: ServedAnswer(answer, (1, 2, 3), (), seconds=0.5)
             for index in range(prompts.with_posts.start)
         },
         dict.fromkeys(range(len(prompts.prompts)), "Certainly!"),
     )
-    general = tuple(
-        TokenizedSample(row["sample_id"], row["document_id"], (1, 2, 3, 4), 1, 4)
-        for row in general_instructions.build_rows()
-    )
-    samples = LikelihoodSamples((), (), own=(), other=(), general=general, held_out_count=4)
-    losses = AnswerLikelihood((2.0,) * len(general), (2,) * len(general))
-    models = {spec.candidate.name: losses, spec.base.name: losses}
-    context = MeasureContext(
-        spec, judging_context, LikelihoodsByModel(samples, models), prompts, answers, scores,
-        CandidateAnswers([], [], []), None, SAMPLES,
-    )  # fmt: skip
-    return runner.compute_measures(context)
+    request_base_scores(context, FULL_GATE)
+    return gate.decide_claims(context, FULL_GATE.measures)
 
 
 def evaluate(answer: str, folder: Path) -> dict[str, object]:
     """Store an evaluation, read it again, and return its claims, report, metadata and checks."""
-    evaluation = Evaluation(
-        "c" * 64, "r" * 64, measure(answer), precision="fp32",
-        seconds={},
-    )  # fmt: skip
+    evaluation = Evaluation("c" * 64, "r" * 64, decide(answer), precision="fp32", seconds={})
     path = folder / "evaluation.json"
     write_evaluation(path, evaluation)
     stored = read_evaluation(path)
     assert stored is not None
     assert stored == evaluation
-    claims = gate.decide_claims(stored.measured)
+    claims = gate.select_claims(stored.claims, gate.CLAIMS)
     verdict = Verdict("ada", "c" * 64, "g", gate.decide_outcome(claims), claims, "now")
     write_report(path.with_suffix(".md"), stored, verdict, [])
     judged = JudgedEvaluation(stored, verdict, path.with_suffix(".md"), is_newly_measured=True)
@@ -100,7 +76,6 @@ def evaluate(answer: str, folder: Path) -> dict[str, object]:
             if isinstance(value, int | float | str)
         },
         "checks": {check.check_name: check.passed for check in result.check_results or ()},
-        "fields": sorted(json.loads(path.read_text(encoding="utf-8"))["measured"]),
     }
 
 

@@ -29,7 +29,6 @@ def test_an_added_measure_decides_and_is_reported(tmp_path: Path) -> None:
     assert f"| `{claim}` | yes | 4 of 4" in good["report"]
     assert f"| `{claim}` | no | 0 of 4" in bad["report"]
     assert (good["metadata"][claim], bad["metadata"][claim]) == (1.0, 0.0)
-    assert "whole_sentences" in good["fields"]
     assert "not decided: no topic judge" in good["report"]
 
 
@@ -45,10 +44,10 @@ def follow_the_recipe(folder: Path) -> None:
     import_recipe("A measure of the gate", measures / "whole_sentences.py")
     module = measures / "__init__.py"
     text = module.read_text(encoding="utf-8")
-    for old in ("    visible_voice,\n", "    visible_voice.MEASURE,\n"):
+    for old in ("    served_parity,\n", "    front_desk.MEASURE,\n"):
         assert old in text
-    text = text.replace("    visible_voice,\n", "    visible_voice,\n    whole_sentences,\n")
-    line = "    visible_voice.MEASURE,\n"
+    text = text.replace("    served_parity,\n", "    served_parity,\n    whole_sentences,\n")
+    line = "    front_desk.MEASURE,\n"
     module.write_text(text.replace(line, f"    whole_sentences.MEASURE,\n{line}"), "utf-8")
 
 

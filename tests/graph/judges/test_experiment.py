@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from tests.http_server import Request, Response, http_server
-from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS
+from tests.unit.evaluation.test_gate import PASSING_CLAIMS
 from twin_assets.evaluation.gate import (
+    CLAIMS,
+    CLAIMS_ON_REQUEST,
     GATE_VERSION,
-    decide_claims,
-    decide_claims_on_request,
     decide_outcome,
+    select_claims,
 )
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison
 from twin_assets.evaluation.report.experiment import SentExperiment, send_experiment
@@ -30,8 +31,8 @@ from twin_resources.observability.trace_store.otlp import OtlpSpan, read_export
 from twin_resources.registry.moves import Verdict
 from twin_resources.settings import Settings
 
-CLAIMS = decide_claims(PASSING_MEASUREMENTS)
-VERDICT = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(CLAIMS), CLAIMS, "now")
+DECIDED = select_claims(PASSING_CLAIMS, CLAIMS)
+VERDICT = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(DECIDED), DECIDED, "now")
 ANSWERS = [
     AnswerComparison(
         sample_id=f"s{number}",
@@ -117,7 +118,7 @@ def send(
         VERDICT,
         answers,
         inputs_hash="r" * 64,
-        advisory_claims=decide_claims_on_request(PASSING_MEASUREMENTS),
+        advisory_claims=select_claims(PASSING_CLAIMS, CLAIMS_ON_REQUEST),
     )
 
 
@@ -178,9 +179,7 @@ def test_claims_become_scores_and_a_second_upload_replaces_them(
 
     assert {score["datasetRunId"] for score in first} == {experiment.experiments["candidate"]}
     passed = {item["name"]: item["value"] for item in first if item.get("dataType") == "BOOLEAN"}
-    assert passed == {
-        claim.name: 1 for claim in (*CLAIMS, *decide_claims_on_request(PASSING_MEASUREMENTS))
-    }
+    assert passed == {claim.name: 1 for claim in PASSING_CLAIMS}
     numbers = {item["name"]: item["value"] for item in first if item.get("dataType") != "BOOLEAN"}
     assert numbers["beats_base_model.value"] == pytest.approx(0.68)
     assert [score["id"] for score in first] == [score["id"] for score in langfuse.scores]

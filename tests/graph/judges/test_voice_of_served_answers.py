@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from twin_assets.corpus.markdown_cleaning import clean_markdown
-from twin_assets.evaluation.measures import author_voice, voice_scores
-from twin_assets.evaluation.measures.voice_scores import VoiceScores, measure_voice, score_texts
+from twin_assets.evaluation.measures.author_voice import VoiceScores, match_lengths, score_texts
+from twin_assets.evaluation.statistics.bootstrap import mean_interval, paired_difference
 from twin_assets.instructions.answer_passages import find_passages
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.texts import WriterSample, bundled_writers
@@ -75,27 +75,18 @@ def test_a_tuned_model_sounds_more_like_the_author_than_another_human(
         scores_by_half = [score_texts(judge, texts[half::2]) for half, judge in enumerate(judges)]
         return [scores_by_half[number % 2][number // 2] for number in range(len(texts))]
 
-    def compare(answers: list[str]) -> voice_scores.VoiceComparison:
-        matched = voice_scores.match_lengths([text for _, text in own_texts], answers)
-        measured_voice = measure_voice(
-            [str(number) for number in range(len(base))],
-            against_all=VoiceScores(score(matched), score(answers), score(base)),
-            against_people=None,
-        )
-        assert measured_voice.against_all is not None
-        assert author_voice.decide_less_like_base(measured_voice).passed is None, (
-            "24 questions decided a claim"
-        )
-        return measured_voice.against_all
+    def compare(answers: list[str]) -> VoiceScores:
+        own_scores = score(match_lengths([text for _, text in own_texts], answers))
+        documents = [str(number) for number in range(len(base))]
+        return VoiceScores(documents, own_scores, score(answers), score(base))
 
     tuned_voice, base_voice = compare(tuned), compare(base)
-    other_author_voice = compare(
-        voice_scores.match_lengths([text for _, text in other_texts], base)
-    )
+    other_author_voice = compare(match_lengths([text for _, text in other_texts], base))
 
-    assert tuned_voice.over_base.low > 0
-    assert tuned_voice.gap_closed is not None
-    assert tuned_voice.gap_closed.low > 0
-    assert base_voice.over_base.value == 0.0
-    assert base_voice.own.low > base_voice.base.high
-    assert other_author_voice.candidate.high < other_author_voice.own.low
+    assert tuned_voice.over(tuned_voice.base).low > 0
+    gap = paired_difference(tuned_voice.own, tuned_voice.base)
+    assert gap.low > 0, "the tuned model covers a share of this distance"
+    assert base_voice.over(base_voice.base).value == 0.0
+    assert mean_interval(base_voice.own).low > mean_interval(base_voice.base).high
+    other, own_voice = other_author_voice.candidate, other_author_voice.own
+    assert mean_interval(other).high < mean_interval(own_voice).low

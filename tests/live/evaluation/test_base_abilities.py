@@ -20,6 +20,7 @@ from twin_assets.evaluation.served import checked_instructions, served_answers
 from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.registry.moves import GateClaim
 from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
@@ -39,16 +40,15 @@ def test_noise_in_the_weights_loses_common_knowledge() -> None:
     add_noise(model)
     noisy = perplexity.answer_likelihood(model, samples)
 
-    comparison = compare_with_base(noisy, base, samples)
-    sys.stdout.write(f"{common_knowledge.decide_claim(comparison).detail}\n")
-    assert comparison.base.of == QUESTION_COUNT
-    assert comparison.base.found >= 0.8 * QUESTION_COUNT
-    assert common_knowledge.decide_claim(comparison).passed is False, common_knowledge.decide_claim(
-        comparison
-    ).detail
-    decision = common_knowledge.decide_claim(compare_with_base(base, base, samples))
-    assert decision.passed
-    assert "nothing to keep" not in decision.detail
+    claim = compare_with_base(noisy, base, samples)
+    sys.stdout.write(f"{claim.detail}\n")
+    assert f"in {QUESTION_COUNT} questions" in claim.detail
+    base_choices = int(claim.detail.rpartition("by the base ")[2])
+    assert base_choices >= 0.8 * QUESTION_COUNT
+    assert claim.passed is False, claim.detail
+    unchanged = compare_with_base(base, base, samples)
+    assert unchanged.passed
+    assert "nothing to keep" not in unchanged.detail
 
 
 def add_noise(model: Any) -> None:
@@ -67,10 +67,12 @@ def add_noise(model: Any) -> None:
 
 def compare_with_base(
     candidate: AnswerLikelihood, base: AnswerLikelihood, samples: Any
-) -> common_knowledge.CommonKnowledge:
-    return common_knowledge.compare(
+) -> GateClaim:
+    claim = common_knowledge.decide_claim(
         candidate, base, sample_ids=[sample.sample_id for sample in samples]
     )
+    assert isinstance(claim, GateClaim)
+    return claim
 
 
 @pytest.mark.long

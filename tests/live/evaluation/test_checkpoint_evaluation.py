@@ -5,6 +5,7 @@ Cases: two authors of whom one fails, a candidate after a release, and reused me
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ import pytest
 from tests.live.evaluation.conftest import GOOD_STEPS, FirstVerdict, GateHome
 from tests.live.evaluation.gate_run import GateRun
 from twin_assets.evaluation.gate import CLAIMS, FIRST_CLAIMS, GATE_VERSION
-from twin_assets.evaluation.measures import held_out_perplexity, sentence_faithfulness
-from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity
+from twin_assets.evaluation.measures import sentence_faithfulness
 from twin_assets.evaluation.report.evaluation_record import read_evaluation
+from twin_resources.registry.moves import GateClaim
 
 pytestmark = pytest.mark.live
 
@@ -106,12 +107,10 @@ def test_a_worse_successor_is_refused_without_repeated_measurements(
     assert "before any question; the answers are only for this report" in report.read_text("utf-8")
     # the perplexity uses the passages that decided against the base, and now against this candidate
     released_metadata = first.metadata("evaluation_report")
-    incumbent = read_held_out_perplexity(metadata).incumbent
-    assert incumbent is not None
-    assert incumbent.perplexity == pytest.approx(released_metadata["perplexity"], rel=0.1)
-    released_perplexity = read_held_out_perplexity(released_metadata)
-    assert released_perplexity.base is not None
-    assert (released_perplexity.passages, released_perplexity.base.passages) == (40, 15)
+    incumbent = read_perplexities(metadata, "not_worse_than_incumbent")["v1"]
+    assert incumbent == pytest.approx(released_metadata["perplexity"], rel=0.1)
+    released_detail = read_claim(released_metadata, "beats_base_model").detail
+    assert released_detail.endswith("on 15 of 40 passages")
     assert metadata["part"] == "whole", (
         "with a stable version, all claims are decided before the release"
     )
@@ -131,21 +130,24 @@ def test_a_candidate_is_compared_with_the_best_released_version(
     gate_run = GateRun(instance, "ada")
 
     assert "not_worse_than_incumbent" in gate_run.failed_checks()
-    perplexities = read_held_out_perplexity(gate_run.metadata("checkpoint_evaluation"))
-    assert perplexities.best is not None
-    assert perplexities.incumbent is not None
-    assert perplexities.best.perplexity == pytest.approx(first_metadata["perplexity"], rel=0.1)
-    assert perplexities.best.ratio > 1.05
-    assert perplexities.incumbent.ratio < perplexities.best.ratio
+    metadata = gate_run.metadata("checkpoint_evaluation")
+    perplexities = read_perplexities(metadata, "not_worse_than_incumbent")
+    assert perplexities["v1"] == pytest.approx(first_metadata["perplexity"], rel=0.1)
+    assert metadata["perplexity"] > 1.05 * perplexities["v1"]
+    assert perplexities["v1"] < perplexities["v2"]
 
 
-def read_held_out_perplexity(metadata: Mapping[str, Any]) -> HeldOutPerplexity:
-    """Return the stored perplexities of the evaluation behind some metadata."""
+def read_claim(metadata: Mapping[str, Any], name: str) -> GateClaim:
+    """Return a claim of the stored evaluation behind some metadata."""
     evaluation = read_evaluation(Path(metadata["report_file"]).with_suffix(".json"))
     assert evaluation is not None
-    perplexities = evaluation.measured.get(held_out_perplexity.MEASURE)
-    assert perplexities is not None
-    return perplexities
+    return next(claim for claim in evaluation.claims if claim.name == name)
+
+
+def read_perplexities(metadata: Mapping[str, Any], name: str) -> dict[str, float]:
+    """Return the perplexities of the versions that a claim names."""
+    detail = read_claim(metadata, name).detail
+    return {version: float(value) for version, value in re.findall(r"(v\d+) ([\d.]+):", detail)}
 
 
 # long: the next test reaches the same verdict

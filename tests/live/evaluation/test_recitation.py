@@ -102,18 +102,18 @@ def test_a_reciting_model_fails_and_its_base_passes(
     training_index = recitation.TrainingTextIndex(texts)
     servers = ModelServers(gate_home.settings)
 
-    def measure_recitation(model: Path, alias: str) -> recitation.Recitation:
+    def measure_lengths(model: Path, alias: str) -> list[int]:
         answers = served_model.query_temporary_servers(
             lambda: servers.serve(model, alias=alias), prompts, max_servers=1, max_tokens=40
         )
         questions = [prompt[-1]["content"] for prompt in prompts]
-        return recitation.measure_recitation(
+        return recitation.measure_recited_lengths(
             [answer.text for answer in answers], questions, training_index
         )
 
-    tuned = measure_recitation(tmp_path / "memorized.gguf", "memorized")
-    untuned = measure_recitation(memorized_model.base.with_suffix(".gguf"), "base")
+    tuned = measure_lengths(tmp_path / "memorized.gguf", "memorized")
+    untuned = measure_lengths(memorized_model.base.with_suffix(".gguf"), "base")
 
-    assert tuned.reciting.found >= 2
+    assert sum(length > 0 for length in tuned) >= 2
     assert recitation.decide_claim(tuned).passed is False
     assert recitation.decide_claim(untuned).passed is True

@@ -37,7 +37,7 @@ def run_two_stage_gate(setup: JudgingSetup) -> dict[str, GateClaim]:
     is_still_released = _is_stable(setup, full_evaluation.verdict.checkpoint)
     assert is_still_released is (is_released and full_evaluation.verdict.outcome == "passed")
     assert bool(full_evaluation.withdrawn_version) is (is_released and not is_still_released)
-    advisory_claims = gate.decide_claims_on_request(full_evaluation.evaluation.measured)
+    advisory_claims = gate.select_claims(full_evaluation.evaluation.claims, gate.CLAIMS_ON_REQUEST)
     claims = {claim.name: claim for claim in (*full_evaluation.verdict.claims, *advisory_claims)}
     assert set(claims) == set(gate.RULES)
     differences = [

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from tests.model_versions import build_version
-from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS, with_fields
 from twin_assets.evaluation.best_released import find_best_released, read_stored_ratio
-from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
 from twin_assets.evaluation.report.evaluation_record import (
     Evaluation,
     evaluation_path,
@@ -24,9 +22,7 @@ from twin_resources.registry.moves import ModelVersion
 def write_record(
     folder: Path, ratio: float | None, *, gate: str = "gate-9", is_first_verdict: bool = False
 ) -> None:
-    base = None if ratio is None else PerplexityRatio("base model", 34.6, ratio, ratio, ratio)
-    measured = with_fields(PASSING_MEASUREMENTS, base=base)
-    evaluation = Evaluation("c", "r", measured, precision="fp32", seconds={})
+    evaluation = Evaluation("c", "r", (), precision="fp32", seconds={}, ratio_to_base=ratio)
     path = evaluation_path(folder, gate)
     write_evaluation(path.with_stem(f"{gate}-first") if is_first_verdict else path, evaluation)
 
@@ -82,6 +78,6 @@ def test_a_missing_evaluation_is_ignored_and_a_damaged_one_is_an_error(tmp_path:
     assert find_best_released([unevaluated], candidate=candidate) is None
     path = evaluation_path(tmp_path / "c4", "gate-9")
     write_record(tmp_path / "c4", 0.7)
-    path.write_text(path.read_text(encoding="utf-8").replace('"ratio"', '"rat"'), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace("0.7", '"x"'), encoding="utf-8")
     with pytest.raises(TwinError, match="delete the file"):
         read_stored_ratio(tmp_path / "c4")

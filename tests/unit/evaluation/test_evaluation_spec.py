@@ -11,7 +11,7 @@ from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from twin_assets.evaluation import measurement
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec, JudgingContext
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.served.served_answers import PromptAnswers
+from twin_assets.evaluation.sequential_plan import EVERY_CLAIM, request_base_scores
 from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 
@@ -73,11 +73,9 @@ def test_scores_of_the_base_belong_to_one_server() -> None:
     )
 
     def find_missing(engine: str) -> list[int]:
-        prompts = measurement._build_prompts(SPEC, SAMPLES, SAMPLES, judging_context)
-        make_scores = measurement._make_base_scores_builder(
-            SPEC, judging_context, cache, [], engine=engine
-        )
-        scores = make_scores(prompts, PromptAnswers({}, {}))
+        context = measurement.prepare_context(SPEC, judging_context, SAMPLES, cache, engine=engine)
+        request_base_scores(context, EVERY_CLAIM)
+        prompts, scores = context.prompts, context.scores
         missing = scores.find_missing()
         for measure, positions in (
             ("flags", prompts.red_team),

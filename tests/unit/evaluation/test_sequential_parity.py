@@ -9,10 +9,10 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from tests.unit.evaluation.contexts import make_context
 from tests.unit.evaluation.likelihood.test_sample_likelihoods import make_passages
 from tests.unit.evaluation.served.test_parity import ConstantReference
 from tests.unit.evaluation.served.test_served_model import FakeModel
-from tests.unit.evaluation.test_evaluation_spec import SPEC
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, is_undecided
 from twin_assets.evaluation.progress import Clock
 from twin_assets.evaluation.sequential_plan import check_parity_until_decided
@@ -23,7 +23,6 @@ from twin_assets.evaluation.served.served_answers import (
     FIRST_PARITY_PROMPTS,
     CandidateAnswers,
     build_parity_prompts,
-    build_prompt_set,
 )
 from twin_resources.processes import progress_lines
 from twin_resources.processes.progress_lines import ProgressLines
@@ -43,25 +42,18 @@ def compare_with_reference(
     monkeypatch.setattr(progress_lines, "LOG_INTERVAL_S", 0.0)
     lines: list[str] = []
     progress = ProgressLines(lines.append)
-    bare_samples = samples.with_columns(context_chunk_ids=pl.lit([], pl.List(pl.String)))
-    prompt_set = build_prompt_set(
-        bare_samples,
-        bare_samples,
-        template=DEFAULT_TEMPLATE,
-        chunk_texts={},
-        posts=(),
-        max_questions=30,
-    )
+    context = make_context()
     with AnswerBatches(
-        prompt_set, serve=model.serve, serve_base=FakeModel().serve, progress=progress
+        context.prompts, serve=model.serve, serve_base=FakeModel().serve, progress=progress
     ) as batches:
-        answers, result = check_parity_until_decided(
-            replace(SPEC, template=DEFAULT_TEMPLATE.hash),
+        check_parity_until_decided(
+            context,
             build_parity_prompts(samples, samples.head(0), template=DEFAULT_TEMPLATE),
             batches,
             clock=Clock(),
             progress=progress,
         )
+    answers = context.parity_answers
     # the expected steps are done: each prompt is answered twice and read at each look
     reports = [line.removeprefix("progress ") for line in lines if line.startswith("progress ")]
     last = json.loads(reports[-1]) if reports else {"step": 0, "steps": 0}
@@ -70,7 +62,7 @@ def compare_with_reference(
     if prompt_count > FIRST_PARITY_PROMPTS:  # read again at the second look
         reading_count += FIRST_PARITY_PROMPTS
     assert last["step"] == last["steps"] == 2 * prompt_count + reading_count
-    return answers, result, model
+    return answers, context.parity, model
 
 
 @pytest.mark.parametrize(("difference", "prompt_count"), [

@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.unit.evaluation.served.test_base_scores import EmptyTables
+from tests.unit.evaluation.contexts import make_cache, make_context
+from tests.unit.evaluation.test_evaluation_spec import SPEC
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec
 from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
@@ -25,20 +26,21 @@ from twin_assets.evaluation.likelihood.sample_likelihoods import (
     LikelihoodSamples,
     LikelihoodsByModel,
 )
-from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import held_out_perplexity
-from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity, is_decided
+from twin_assets.evaluation.measures.held_out_perplexity import is_decided
 from twin_assets.evaluation.progress import Clock
 from twin_assets.evaluation.sequential_plan import (
     FIRST_VERDICT,
     FULL_GATE,
     LOOKS_LEVEL,
     GateStage,
-    measure_perplexity_until_decided,
+    read_until_decided,
 )
 from twin_assets.evaluation.statistics import bootstrap
+from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.statistics.sequential import plan_looks
 from twin_resources.processes.progress_lines import ProgressLines
+from twin_resources.registry.moves import GateClaim
 
 BASE = EvaluatedModel("base model", "b", Path("/nowhere/base"))
 CANDIDATE = EvaluatedModel("candidate", "c", BASE.base_folder, Path("/nowhere/adapter"))
@@ -74,17 +76,18 @@ class StoredLikelihoods:
         incumbent: EvaluatedModel | None = None,
         best: EvaluatedModel | None = None,
         stage: GateStage = FULL_GATE,
-    ) -> tuple[LikelihoodsByModel, HeldOutPerplexity]:
+    ) -> tuple[LikelihoodsByModel, tuple[GateClaim, GateClaim]]:
+        """Return the likelihoods that were read and the claims about them."""
         held_out, general = make_passages(self.passage_count), make_passages(5, prefix="g")
         likelihood_samples = LikelihoodSamples(
-            held_out, held_out, own=(), other=(), general=general, held_out_count=self.passage_count
+            held_out, held_out, general=general, held_out_count=self.passage_count
         )
         spec = EvaluationSpec(
             checkpoint="c", candidate=CANDIDATE, base=BASE, incumbent=incumbent, best=best,
             template="t", dataset=pl.DataFrame(), dataset_version="d", trained_on=frozenset(),
             token_budget=1, max_questions=30,
         )  # fmt: skip
-        cache = LikelihoodCache(MeasurementCache(EmptyTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
+        cache = LikelihoodCache(make_cache(), "fp32")
         for model in (BASE, CANDIDATE, STABLE, BEST):
             samples = [*held_out[: self.stored_count], *general]
             cache.get_or_compute(
@@ -92,15 +95,16 @@ class StoredLikelihoods:
                 samples,
                 lambda batch, model=model: self._draw_likelihood(model, batch),
             )
-        likelihoods = measure_perplexity_until_decided(
+        likelihoods = read_until_decided(
             likelihood_samples,
             spec,
             stage,
-            likelihood_cache=cache,
+            cache=cache,
             clock=self.clock,
             progress=ProgressLines(self.lines.append),
         )
-        return likelihoods, held_out_perplexity.compare_perplexities(spec, likelihoods)
+        context = make_context(spec=spec, likelihoods=likelihoods)
+        return likelihoods, held_out_perplexity.decide(context)
 
     def _draw_likelihood(
         self, model: EvaluatedModel, samples: list[TokenizedSample]
@@ -123,15 +127,12 @@ def test_the_first_look_decides_a_clear_difference(
         passage_count=passage_count, stored_count=end, gains={"candidate": gain}
     )
 
-    likelihoods, comparison = stored_likelihoods.read(stage=stage)
+    likelihoods, (claim, _) = stored_likelihoods.read(stage=stage)
 
-    assert comparison.base is not None
-    assert (comparison.passages, comparison.base.passages) == (passage_count, end)
-    assert comparison.base.level == level
+    assert likelihoods.level == level
     assert (
         len(likelihoods.samples.held_out) == len(likelihoods.samples.held_out_for_incumbent) == end
     )
-    claim = held_out_perplexity.MEASURE.claims[0].decide(comparison)
     assert claim.passed is (gain > 0)
     assert f"({100 * level:.0f} %: " in claim.detail
     count_text = f"{end} of {passage_count}" if end < passage_count else str(end)
@@ -139,17 +140,17 @@ def test_the_first_look_decides_a_clear_difference(
     assert stored_likelihoods.lines[-1] == f"perplexity: {end} of {passage_count} passages read"
 
 
-def test_a_candidate_equal_to_its_base_reads_all_passages() -> None:
-    stored_likelihoods = StoredLikelihoods(passage_count=57, stored_count=57, gains={}, noise=0.2)
-    _, comparison = stored_likelihoods.read()
-    assert comparison.base is not None
-    assert (comparison.base.passages, comparison.base.level) == (57, pytest.approx(0.96))
+@pytest.mark.parametrize(("count", "level"), [(57, 0.96), (90, 0.97)])
+def test_a_candidate_equal_to_its_base_reads_all_passages(count: int, level: float) -> None:
+    stored_likelihoods = StoredLikelihoods(
+        passage_count=count, stored_count=count, gains={}, noise=0.2
+    )
+    likelihoods, _ = stored_likelihoods.read()
 
-    _, comparison = StoredLikelihoods(passage_count=90, stored_count=90, gains={}, noise=0.2).read()
-    assert comparison.base is not None
-    assert (comparison.base.passages, comparison.base.level) == (90, pytest.approx(0.97))
+    assert len(likelihoods.samples.held_out) == count
+    assert likelihoods.level == pytest.approx(level)
     base_lines = [line for line in stored_likelihoods.lines if line.startswith("base model")]
-    assert len(base_lines) == 2, "each look reads the base once"
+    assert len(base_lines) == (2 if count == 57 else 3), "each look reads the base once"
 
 
 def test_more_passages_are_read_only_if_they_are_needed() -> None:
@@ -158,9 +159,9 @@ def test_more_passages_are_read_only_if_they_are_needed() -> None:
 
 
 def test_too_few_passages_are_not_read() -> None:
-    likelihoods, comparison = StoredLikelihoods(passage_count=0, stored_count=0, gains={}).read()
+    likelihoods, (claim, _) = StoredLikelihoods(passage_count=0, stored_count=0, gains={}).read()
 
-    assert (comparison.base, comparison.perplexity) == (None, None)
+    assert claim.passed is None
     assert likelihoods.likelihoods.keys() == {"base model", "candidate"}, (
         "general instructions are still read"
     )
@@ -178,39 +179,29 @@ def test_released_versions_are_compared_too(stable: float, best: float, end: int
         passage_count=57, stored_count=end, gains=gains, noise=0.14
     )
 
-    _, comparison = stored_likelihoods.read(incumbent=STABLE, best=BEST)
+    likelihoods, (_, claim) = stored_likelihoods.read(incumbent=STABLE, best=BEST)
 
-    assert comparison.incumbent is not None
-    assert comparison.best is not None
-    assert {
-        comparison.base and comparison.base.passages,
-        comparison.incumbent.passages,
-        comparison.best.passages,
-    } == {end}
+    assert len(likelihoods.samples.held_out) == end
     if end == 30:
-        claim = held_out_perplexity.MEASURE.claims[1].decide(comparison)
         assert claim.passed is (max(stable, best) < 0.2)
         assert claim.detail.endswith("on 30 of 57 passages")
 
 
 def test_non_finite_likelihoods_decide_nothing() -> None:
-    _, comparison = StoredLikelihoods(
+    likelihoods, (claim, _) = StoredLikelihoods(
         passage_count=57, stored_count=57, gains={"candidate": math.nan}
     ).read()
 
-    assert not is_decided(comparison)
-    assert held_out_perplexity.MEASURE.claims[0].decide(comparison).passed is False
+    assert len(likelihoods.samples.held_out) == 57
+    assert claim.passed is False
 
 
 def test_an_interval_between_both_limits_is_open_only_for_the_stable_version() -> None:
-    _, comparison = StoredLikelihoods(
-        passage_count=57, stored_count=30, gains={"candidate": 0.2}
-    ).read()
-    assert comparison.base is not None
-    between = replace(comparison.base, ratio=1.0, low=0.98, high=1.02)
+    spec = replace(SPEC, incumbent=STABLE, best=BEST)
+    better, between = Interval(0.8, 0.78, 0.82), Interval(1.0, 0.98, 1.02)
 
-    assert is_decided(replace(comparison, best=between))
-    assert not is_decided(replace(comparison, incumbent=between))
+    assert is_decided(spec, {"base model": better, "v3": better, "v1": between})
+    assert not is_decided(spec, {"base model": better, "v3": between, "v1": better})
 
 
 @pytest.mark.parametrize("stage", [FIRST_VERDICT, FULL_GATE])

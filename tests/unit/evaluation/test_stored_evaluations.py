@@ -15,16 +15,16 @@ from tests.model_versions import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
 from tests.stored_rows import store_rows
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
-from tests.unit.evaluation.test_gate import FIRST_MEASUREMENTS, PASSING_MEASUREMENTS, with_fields
+from tests.unit.evaluation.test_gate import PASSING_CLAIMS, change_claims
 from twin_assets.checkpoints.manifest import Manifest, write_pointer
 from twin_assets.evaluation import judgement
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec
 from twin_assets.evaluation.gate import (
     CLAIMS,
+    FIRST_CLAIMS,
     GATE_VERSION,
-    decide_claims,
-    decide_first_claims,
     decide_outcome,
+    select_claims,
 )
 from twin_assets.evaluation.judgement import (
     JudgedEvaluation,
@@ -32,7 +32,6 @@ from twin_assets.evaluation.judgement import (
     complete_evaluation,
     judge_candidate,
 )
-from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.report.evaluation_record import (
     AnswerComparison,
     Evaluation,
@@ -50,14 +49,15 @@ from twin_assets.evaluation.sequential_plan import (
 )
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import Outcome, Verdict
+from twin_resources.registry.moves import GateClaim, Outcome, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 CHECKPOINT = "c" * 64
-FAILING_MEASUREMENTS = with_fields(PASSING_MEASUREMENTS, dataset_templates=("bb",))
+FAILING_CLAIMS = change_claims(PASSING_CLAIMS, template_hash_matches=False)
+FIRST_CLAIMS_ONLY = change_claims(PASSING_CLAIMS, learns_this_author=None)
 ANSWERS = (AnswerComparison("s1", "d1", "c1", "Which oil?", "Clock oil.", "Oil.", None),)
 SPLITS = ("train", "held_out")
 LANGFUSE = {
@@ -89,16 +89,16 @@ class EvaluatedAuthor:
         register_version(self.registry, "ada", CHECKPOINT, folder=str(self.folder))
 
     def store(
-        self, measured: Measurements, *, is_first_verdict: bool, **record_fields: Any
+        self, claims: tuple[GateClaim, ...], *, is_first_verdict: bool, **record_fields: Any
     ) -> Verdict:
         """Store the candidate's verdict and its record."""
         version, _ = judgement._find_candidate_and_incumbent(self.setup)
-        claims = (decide_first_claims if is_first_verdict else decide_claims)(measured)
-        outcome = decide_outcome(claims)
-        verdict = Verdict("ada", version.checkpoint, GATE_VERSION, outcome, claims, "2026-01-01")
+        decided = select_claims(claims, FIRST_CLAIMS if is_first_verdict else CLAIMS)
+        outcome = decide_outcome(decided)
+        verdict = Verdict("ada", version.checkpoint, GATE_VERSION, outcome, decided, "2026-01-01")
         self.registry.record_verdict(verdict)
         record = replace(
-            EVALUATION, checkpoint=version.checkpoint, measured=measured, first=is_first_verdict
+            EVALUATION, checkpoint=version.checkpoint, claims=claims, first=is_first_verdict
         )
         path = evaluation_path(Path(version.folder), GATE_VERSION)
         write_evaluation(path, replace(record, **record_fields))
@@ -126,9 +126,9 @@ def author(home: Settings) -> EvaluatedAuthor:
 def test_the_full_gate_withdraws_a_version_that_had_only_a_first_verdict(
     author: EvaluatedAuthor,
 ) -> None:
-    assert author.store(FIRST_MEASUREMENTS, is_first_verdict=True).outcome == "passed"
+    assert author.store(FIRST_CLAIMS_ONLY, is_first_verdict=True).outcome == "passed"
     author.release()
-    assert author.store(FAILING_MEASUREMENTS, is_first_verdict=False).outcome == "failed"
+    assert author.store(FAILING_CLAIMS, is_first_verdict=False).outcome == "failed"
 
     result = complete_evaluation(author.setup)
 
@@ -141,29 +141,29 @@ def test_the_full_gate_withdraws_a_version_that_had_only_a_first_verdict(
 
 
 def test_a_version_that_once_passed_the_full_gate_stays_stable(author: EvaluatedAuthor) -> None:
-    assert author.store(PASSING_MEASUREMENTS, is_first_verdict=False).outcome == "passed"
+    assert author.store(PASSING_CLAIMS, is_first_verdict=False).outcome == "passed"
     author.release()
-    author.store(FAILING_MEASUREMENTS, is_first_verdict=False)
+    author.store(FAILING_CLAIMS, is_first_verdict=False)
     assert author.complete() == ("", "stable")
 
 
 def test_a_version_released_by_hand_stays_stable(author: EvaluatedAuthor) -> None:
-    author.store(FAILING_MEASUREMENTS, is_first_verdict=False)
+    author.store(FAILING_CLAIMS, is_first_verdict=False)
     author.registry.move("ada", 1, "refused", actor="gate", reason="r")
     author.release(force=True)
     assert author.complete() == ("", "stable")
 
 
 def test_a_version_that_passes_stays_stable(author: EvaluatedAuthor) -> None:
-    author.store(FIRST_MEASUREMENTS, is_first_verdict=True)
+    author.store(FIRST_CLAIMS_ONLY, is_first_verdict=True)
     author.release()
-    author.store(PASSING_MEASUREMENTS, is_first_verdict=False)
+    author.store(PASSING_CLAIMS, is_first_verdict=False)
     assert author.complete() == ("", "stable")
     assert author.lines == []
 
 
 def test_an_unreleased_candidate_is_not_withdrawn(author: EvaluatedAuthor) -> None:
-    author.store(FAILING_MEASUREMENTS, is_first_verdict=False)
+    author.store(FAILING_CLAIMS, is_first_verdict=False)
     assert author.complete() == ("", "candidate")
 
 
@@ -177,10 +177,10 @@ def test_a_first_verdicts_record_never_counts_for_the_full_gate(
     author: EvaluatedAuthor, crashed: bool
 ) -> None:
     """A crash before the record is written leaves the new verdict with the old record."""
-    author.store(FIRST_MEASUREMENTS, is_first_verdict=True)
+    author.store(FIRST_CLAIMS_ONLY, is_first_verdict=True)
     author.release()
     if crashed:
-        claims = decide_claims(PASSING_MEASUREMENTS)
+        claims = select_claims(PASSING_CLAIMS, CLAIMS)
         author.registry.record_verdict(
             Verdict("ada", CHECKPOINT, GATE_VERSION, "passed", claims, "2026-01-02")
         )
@@ -191,16 +191,16 @@ def test_a_first_verdicts_record_never_counts_for_the_full_gate(
 def measure_and_judge(
     author: EvaluatedAuthor,
     monkeypatch: pytest.MonkeyPatch,
-    measured: Measurements,
+    claims: tuple[GateClaim, ...],
     *,
     is_first_verdict: bool = False,
     answers: tuple[AnswerComparison, ...] = ANSWERS,
     send: Any = None,
 ) -> JudgedEvaluation:
-    """Judge these measurements; measuring itself needs a model server (tests/live)."""
-    evaluation = replace(
-        EVALUATION, checkpoint=CHECKPOINT, measured=measured, first=is_first_verdict
-    )
+    """Judge these claims; measuring itself needs a model server (tests/live)."""
+    if is_first_verdict:
+        claims = select_claims(claims, FIRST_CLAIMS)
+    evaluation = replace(EVALUATION, checkpoint=CHECKPOINT, claims=claims, first=is_first_verdict)
     monkeypatch.setattr(judgement, "measure_checkpoint", lambda *_, **__: (evaluation, answers))
     monkeypatch.setattr(judgement, "send_experiment", send)
     settings = author.setup.settings.model_copy(update=LANGFUSE if send else {})
@@ -214,15 +214,15 @@ def measure_and_judge(
     )
 
 
-@pytest.mark.parametrize(("measured", "is_first_verdict", "outcome"), [
-    (FIRST_MEASUREMENTS, True, "passed"), (FIRST_MEASUREMENTS, False, "not_decided"),
-    (PASSING_MEASUREMENTS, False, "passed"),
-    (FAILING_MEASUREMENTS, False, "failed"), (FAILING_MEASUREMENTS, True, "failed"),
+@pytest.mark.parametrize(("claims", "is_first_verdict", "outcome"), [
+    (FIRST_CLAIMS_ONLY, True, "passed"), (FIRST_CLAIMS_ONLY, False, "not_decided"),
+    (PASSING_CLAIMS, False, "passed"),
+    (FAILING_CLAIMS, False, "failed"), (FAILING_CLAIMS, True, "failed"),
 ])  # fmt: skip
 def test_measurements_are_decided_reported_stored_and_sent(
     author: EvaluatedAuthor,
     monkeypatch: pytest.MonkeyPatch,
-    measured: Measurements,
+    claims: tuple[GateClaim, ...],
     is_first_verdict: bool,
     outcome: str,
 ) -> None:
@@ -242,7 +242,7 @@ def test_measurements_are_decided_reported_stored_and_sent(
         return SentExperiment(1, {"candidate": "e1"}, "")
 
     result = measure_and_judge(
-        author, monkeypatch, measured, is_first_verdict=is_first_verdict, send=send
+        author, monkeypatch, claims, is_first_verdict=is_first_verdict, send=send
     )
 
     assert (result.verdict.outcome, result.is_newly_measured) == (outcome, True)
@@ -265,7 +265,7 @@ def test_the_verdict_stays_valid_if_langfuse_refuses_the_experiment(
         return SentExperiment(5, {"candidate": "e1"}, "http://langfuse.test/experiments/e1")
 
     def experiment(**options: Any) -> str:
-        return measure_and_judge(author, monkeypatch, PASSING_MEASUREMENTS, **options).experiment
+        return measure_and_judge(author, monkeypatch, PASSING_CLAIMS, **options).experiment
 
     assert experiment(send=refuse) == "not sent: HTTP 500; try again"
     assert "the experiment was not sent to Langfuse" in author.lines[-1]
@@ -307,8 +307,8 @@ class Candidates(EvaluatedAuthor):
         self.measurements.append((version.version, stage))
         self.first = first
         self.inputs_hash = inputs_hash
-        decide = decide_first_claims if stage is FIRST_VERDICT else decide_claims
-        claims = decide(PASSING_MEASUREMENTS)
+        names = FIRST_CLAIMS if stage is FIRST_VERDICT else CLAIMS
+        claims = select_claims(PASSING_CLAIMS, names)
         verdict = Verdict("ada", version.checkpoint, GATE_VERSION, self.outcome, claims, "now")
         self.registry.record_verdict(verdict)
         return JudgedEvaluation(EVALUATION, verdict, Path("report.md"), is_newly_measured=True)
@@ -336,7 +336,7 @@ class Candidates(EvaluatedAuthor):
     def store_current(self, *, is_first_verdict: bool, incumbent: str = "") -> None:
         """Store an evaluation with the inputs that a measurement would have now."""
         inputs_hash = self.build_spec().inputs_hash(incumbent, GATE_VERSION)
-        self.store(PASSING_MEASUREMENTS, is_first_verdict=is_first_verdict, rests_on=inputs_hash)
+        self.store(PASSING_CLAIMS, is_first_verdict=is_first_verdict, rests_on=inputs_hash)
 
 
 @pytest.fixture
@@ -345,14 +345,14 @@ def candidates(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Candidates:
 
 
 def test_claims_on_request_are_measured_only_when_asked_for(candidates: Candidates) -> None:
-    unasked = with_fields(PASSING_MEASUREMENTS, has_claims_on_request=False)
+    unasked = select_claims(PASSING_CLAIMS, CLAIMS)
     candidates.store(unasked, is_first_verdict=False)
     candidates.release()
     complete_evaluation(candidates.setup)
     assert candidates.measurements == []
     complete_evaluation(candidates.setup, has_claims_on_request=True)
     assert candidates.measurements == [(1, EVERY_CLAIM)]
-    candidates.store(PASSING_MEASUREMENTS, is_first_verdict=False)
+    candidates.store(PASSING_CLAIMS, is_first_verdict=False)
     complete_evaluation(candidates.setup, has_claims_on_request=True)
     assert (candidates.measurements, candidates.state) == ([(1, EVERY_CLAIM)], "stable")
 
@@ -441,8 +441,8 @@ def test_after_a_first_verdict_only_the_remaining_claims_are_measured(
     candidates.store_current(is_first_verdict=True)
     assert complete_evaluation(candidates.setup).is_newly_measured
     assert candidates.first is not None
-    assert candidates.first.measured == PASSING_MEASUREMENTS
-    candidates.store(PASSING_MEASUREMENTS, is_first_verdict=True, rests_on="other posts")
+    assert candidates.first.claims == PASSING_CLAIMS
+    candidates.store(PASSING_CLAIMS, is_first_verdict=True, rests_on="other posts")
     complete_evaluation(candidates.setup)
     assert candidates.first is None, "values of other inputs were used"
     hash_without_incumbent = candidates.inputs_hash
@@ -456,18 +456,22 @@ def test_after_a_first_verdict_only_the_remaining_claims_are_measured(
     assert candidates.inputs_hash == expected_hash != hash_without_incumbent
 
 
-def test_the_values_of_both_stages_make_one_verdict(
+def test_the_claims_of_both_stages_make_one_verdict(
     author: EvaluatedAuthor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first verdict's values are the only ones about topic, recitation and safety."""
-    values = PASSING_MEASUREMENTS.values
-    remaining = Measurements({name: values[name] for name in ("control", "faithfulness")})
+    """The first verdict's claims are the only ones about topic, recitation and safety."""
+    remaining = [claim for claim in PASSING_CLAIMS if claim.name not in FIRST_CLAIMS]
     evaluation = replace(
-        EVALUATION, checkpoint=CHECKPOINT, measured=remaining, seconds={"judges": 2.0}
+        EVALUATION,
+        checkpoint=CHECKPOINT,
+        claims=select_claims(remaining, CLAIMS),
+        perplexity=None,
+        ratio_to_base=None,
+        seconds={"judges": 2.0},
     )
     monkeypatch.setattr(judgement, "measure_checkpoint", lambda *_, **__: (evaluation, ANSWERS))
     first = replace(
-        EVALUATION, measured=FIRST_MEASUREMENTS, seconds={"judges": 1.0}, refused_early=()
+        EVALUATION, claims=select_claims(PASSING_CLAIMS, FIRST_CLAIMS), seconds={"judges": 1.0}
     )
     spec: Any = None
 
@@ -475,8 +479,10 @@ def test_the_values_of_both_stages_make_one_verdict(
         author.setup, author.registry.get("ada", 1), spec, "r", REMAINING, first=first
     )
 
-    assert {claim.name for claim in result.verdict.claims} == set(CLAIMS)
+    assert [claim.name for claim in result.verdict.claims] == list(CLAIMS)
     assert result.verdict.outcome == "passed"
+    assert result.evaluation.claims == result.verdict.claims
+    assert (result.evaluation.perplexity, result.evaluation.ratio_to_base) == (23.5, 0.68)
     assert result.evaluation.seconds == {"judges": 3.0}
 
 

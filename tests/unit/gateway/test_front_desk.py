@@ -36,6 +36,7 @@ from tests.unit.gateway.test_quoting import (
 )
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import front_desk
+from twin_assets.evaluation.statistics.rates import Rate
 from twin_resources.authors.front_desk_settings import DESK_KINDS, read_front_desk
 from twin_resources.gateway.front_desk import message_kinds, rewriting_requests
 from twin_resources.gateway.front_desk.answers import (
@@ -352,15 +353,14 @@ def test_a_front_desk_that_misses_danger_fails_and_is_measured_once(
         front_desk, "classify_message", lambda text: messages.append(text) or ORDINARY
     )
 
-    def measure_rates(author: str) -> front_desk.FrontDeskRates:
+    def measure_rates(author: str) -> dict[str, Rate]:
         cache = MeasurementCache(EmptyTables(), author, tmp_path)  # pyright: ignore[reportArgumentType]
         return front_desk.classify_messages(cache)
 
     rates = measure_rates("ann")
 
-    assert (rates.danger.of, rates.ordinary.of, len(set(messages))) == (60, 300, 360)
-    assert front_desk.decide_danger_claim(rates).passed is False
-    assert front_desk.decide_ordinary_claim(rates).passed is True
+    assert (rates["danger"].of, rates["ordinary"].of, len(set(messages))) == (60, 300, 360)
+    assert [claim.passed for claim in front_desk.decide_claims(**rates)] == [False, True]
     assert measure_rates("bob") == rates
     assert len(messages) == 360
 

@@ -62,7 +62,7 @@ def test_an_engine_name_contains_every_precision_except_f16() -> None:
 
 def decide_parity(precision: str, mean: float, largest: float) -> GateClaim:
     parity = Parity(20, 800, mean, largest, precision=precision)
-    return served_parity.MEASURE.claims[0].decide(served_parity.summarize_parity(parity))
+    return served_parity.decide_claim(parity)
 
 
 def test_eight_bits_have_their_own_limits() -> None:

@@ -1,9 +1,7 @@
 """Compute each model's likelihoods of held-out, control and general answers and of quiz options.
 
-Scope: the samples that each compared model reads, in a single load of the model.
-Out of scope: choosing passages (`held_out.py`, `author_control.py`), deciding when enough passages
-have been read (`sequential_plan.py`), computing a likelihood (`perplexity.py`), answers of served
-models (`served_answers.py`), comparisons and thresholds (`measures/`).
+Each model is loaded once. Choosing passages: `held_out.py`, `author_control.py`. When enough of
+them have been read: `sequential_plan.py`.
 
 The base model and the candidate read all samples. The incumbent and the best version ever released
 read only the held-out passages. Stored likelihoods of the base model and of released versions are
@@ -52,14 +50,14 @@ class LikelihoodSamples:
         other_writers: writers of `other`.
     """
 
-    held_out: tuple[TokenizedSample, ...] = field(repr=False)
-    held_out_for_incumbent: tuple[TokenizedSample, ...] = field(repr=False)
-    own: tuple[TokenizedSample, ...] = field(repr=False)
-    other: tuple[TokenizedSample, ...] = field(repr=False)
-    general: tuple[TokenizedSample, ...] = field(repr=False)
-    held_out_count: int
-    other_writers: tuple[str, ...] = ()
+    held_out: tuple[TokenizedSample, ...] = field(default=(), repr=False)
+    held_out_for_incumbent: tuple[TokenizedSample, ...] = field(default=(), repr=False)
+    own: tuple[TokenizedSample, ...] = field(default=(), repr=False)
+    other: tuple[TokenizedSample, ...] = field(default=(), repr=False)
+    general: tuple[TokenizedSample, ...] = field(default=(), repr=False)
     choices: tuple[TokenizedSample, ...] = field(default=(), repr=False)
+    held_out_count: int = 0
+    other_writers: tuple[str, ...] = ()
 
     def all_samples(self) -> list[TokenizedSample]:
         return [sample for part in PARTS for sample in getattr(self, part)]
@@ -85,18 +83,18 @@ class LikelihoodsByModel:
         level: level of intervals over the held-out passages; above 0.95 after interim looks.
     """
 
-    samples: LikelihoodSamples
-    likelihoods: Mapping[str, AnswerLikelihood] = field(repr=False)
+    samples: LikelihoodSamples = field(default_factory=LikelihoodSamples)
+    likelihoods: Mapping[str, AnswerLikelihood] = field(
+        default_factory=dict[str, AnswerLikelihood], repr=False
+    )
     level: float = LEVEL
 
-    def get_held_out(self, name: str) -> AnswerLikelihood | None:
-        """Return a model's likelihoods of the held-out passages, or None if there are too few.
+    def get_held_out(self, name: str) -> AnswerLikelihood:
+        """Return a model's likelihoods of the held-out passages.
 
         The token counts are the candidate's, even for a model with a different tokenizer.
         """
         passages = self.samples.held_out
-        if not passages:
-            return None
         return AnswerLikelihood(
             self.likelihoods[name].negative_log_likelihoods[: len(passages)],
             tuple(sample.answer_tokens - 1 for sample in passages),

@@ -1,9 +1,4 @@
-"""List the measures of the gate, in the order in which their claims are decided.
-
-Scope: the tuple. Out of scope: individual measures (one file each).
-"""
-
-from typing import Any
+"""List the measures of the gate, in the order in which their claims are decided."""
 
 from twin_assets.evaluation.measures import (
     author_control,
@@ -19,11 +14,10 @@ from twin_assets.evaluation.measures import (
     red_team,
     sentence_faithfulness,
     served_parity,
-    visible_voice,
 )
 from twin_assets.evaluation.measures.measure import Measure
 
-MEASURES: tuple[Measure[Any], ...] = (
+MEASURES: tuple[Measure, ...] = (
     held_out_perplexity.MEASURE,
     prompt_template.MEASURE,
     served_parity.MEASURE,
@@ -36,6 +30,5 @@ MEASURES: tuple[Measure[Any], ...] = (
     recitation.MEASURE,
     red_team.MEASURE,
     sentence_faithfulness.MEASURE,
-    visible_voice.MEASURE,
     front_desk.MEASURE,
 )

@@ -1,9 +1,5 @@
 """Compare the gain on the author's passages with that on other authors' passages, the control.
 
-Scope: choosing the passages of both sides, comparing the two gains, and the claim.
-Out of scope: likelihoods and held-out perplexity (`perplexity.py`) and the source of other people's
-texts (`judges/texts.py`).
-
 Training on any posts makes all posts likelier, because all share a typical length, prose style and
 prompt wording. On this author's passages, a model trained on another author's data gained half as
 much as the author's own model. Base and candidate therefore read passages of the author and of
@@ -18,7 +14,6 @@ separately. A new document adds more information than another passage from a kno
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -29,15 +24,9 @@ from twin_assets.evaluation.likelihood.perplexity import (
     independent_ratio,
     perplexity_ratio,
 )
-from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodsByModel, document_ids
-from twin_assets.evaluation.measures.measure import (
-    ClaimRule,
-    Measure,
-    MeasureContext,
-    Measurements,
-    NotMeasured,
-)
-from twin_assets.evaluation.statistics.bootstrap import Interval, format_change
+from twin_assets.evaluation.likelihood.sample_likelihoods import document_ids
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
+from twin_assets.evaluation.statistics.bootstrap import format_change
 from twin_assets.instructions.answer_passages import AnswerPassage
 from twin_assets.instructions.back_translation import write_questions
 from twin_resources.registry.moves import GateClaim
@@ -51,29 +40,6 @@ CLAIM = "learns_this_author"
 MAX_PASSAGES_PER_SIDE = 48
 _MIN_CONTROL_PASSAGES = 10
 MAX_WORDS = 60
-
-
-@dataclass(frozen=True)
-class ControlComparison:
-    """Perplexity of the candidate divided by its base's, on the passages of both sides.
-
-    Attributes:
-        passages, other_passages: number of passages of each side.
-        others: names of the other authors.
-        own: ratio on the author's passages; below 1 the candidate is better.
-        other: ratio on the other authors' passages.
-        ratio, low, high: own / other with its 95 % interval; below 1 the author's passages gained
-            more.
-    """
-
-    passages: int
-    other_passages: int
-    others: tuple[str, ...]
-    own: float
-    other: float
-    ratio: float
-    low: float
-    high: float
 
 
 def build_own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, Any]]:
@@ -128,14 +94,14 @@ def build_other_rows(
     ]
 
 
-def compare(
+def decide_claim(
     own: tuple[AnswerLikelihood, AnswerLikelihood],
     other: tuple[AnswerLikelihood, AnswerLikelihood],
     *,
     documents: tuple[Sequence[str], Sequence[str]],
     other_authors: Sequence[str],
-) -> ControlComparison:
-    """Compare the gain on the author's passages with the gain on other people's.
+) -> GateClaim:
+    """Decide `learns_this_author`: the author's passages must gain more than other people's.
 
     Args:
         own, other: (candidate, base) likelihoods on the author's and on the others' passages.
@@ -143,28 +109,14 @@ def compare(
         other_authors: names of the other authors.
     """
     ratio = independent_ratio(own, other, documents=documents)
-    return ControlComparison(
-        passages=len(own[0].token_counts),
-        other_passages=len(other[0].token_counts),
-        others=tuple(other_authors),
-        own=perplexity_ratio(*own).value,
-        other=perplexity_ratio(*other).value,
-        ratio=ratio.value,
-        low=ratio.low,
-        high=ratio.high,
-    )
-
-
-def decide_claim(control: ControlComparison) -> GateClaim:
-    """Decide `learns_this_author`: the author's passages must gain more than other people's."""
-    ratio = Interval(control.ratio, control.low, control.high)
     detail = (
-        f"perplexity relative to the base model: {format_change(control.own)} on "
-        f"{control.passages} passages of the author, {format_change(control.other)} on "
-        f"{control.other_passages} passages of {', '.join(control.others)}; the change specific to "
-        f"the author is {ratio.describe_change()}"
+        f"perplexity relative to the base model: {format_change(perplexity_ratio(*own).value)} on "
+        f"{len(own[0].token_counts)} passages of the author, "
+        f"{format_change(perplexity_ratio(*other).value)} on {len(other[0].token_counts)} passages "
+        f"of {', '.join(other_authors)}; the change specific to the author is "
+        f"{ratio.describe_change()}"
     )
-    return GateClaim(CLAIM, control.high < 1.0, control.ratio, 1.0, detail)
+    return GateClaim(CLAIM, ratio.high < 1.0, ratio.value, 1.0, detail)
 
 
 def draft_question(text: str) -> str:
@@ -216,51 +168,38 @@ def _select_evenly(passages: Sequence[tuple[str, str]], count: int) -> list[tupl
     return [passages[index * len(passages) // count] for index in range(count)]
 
 
-def compare_gains(
-    likelihoods: LikelihoodsByModel, candidate: str, base: str
-) -> ControlComparison | None:
-    """Compare the gains from the models' likelihoods; return None if a side lacks passages."""
+def decide(context: MeasureContext) -> tuple[GateClaim] | str:
+    spec, likelihoods = context.spec, context.likelihoods
     samples = likelihoods.samples
     if min(len(samples.own), len(samples.other)) < _MIN_CONTROL_PASSAGES:
-        return None
-    own_likelihoods, other_likelihoods = (
-        (likelihoods.get_part(candidate, part), likelihoods.get_part(base, part))
+        if not context.judging_context.writer_samples:
+            detail = "there are no other people's posts to compare with"
+            return (GateClaim(CLAIM, True, None, 1.0, detail),)
+        if context.has_too_few_passages:
+            return context.few_passages_reason
+        return f"fewer than {_MIN_CONTROL_PASSAGES} passages of the author or of other people"
+    own, other = (
+        (
+            likelihoods.get_part(spec.candidate.name, part),
+            likelihoods.get_part(spec.base.name, part),
+        )
         for part in ("own", "other")
     )
-    return compare(
-        own_likelihoods,
-        other_likelihoods,
+    claim = decide_claim(
+        own,
+        other,
         documents=(document_ids(samples.own), document_ids(samples.other)),
         other_authors=samples.other_writers,
     )
-
-
-def _compute(context: MeasureContext) -> ControlComparison | NotMeasured | None:
-    spec = context.spec
-    control = compare_gains(context.likelihoods, spec.candidate.name, spec.base.name)
-    if control is None and not context.has_too_few_passages:
-        reason = f"fewer than {_MIN_CONTROL_PASSAGES} passages of the author or of other people"
-        return NotMeasured(reason)
-    return control
-
-
-def _decide_without_other_authors(measurements: Measurements) -> GateClaim | None:
-    if measurements.others:
-        return None
-    return GateClaim(CLAIM, True, None, 1.0, "there are no other people's posts to compare with")
+    return (claim,)
 
 
 MEASURE = Measure(
-    name="control",
-    value_type=ControlComparison,
-    compute=_compute,
-    needs_no_answers=True,
     claims=(
         ClaimRule(
-            CLAIM,
-            "Training made the author's passages likelier by more than other people's.",
-            decide_claim,
-            decide_missing=_decide_without_other_authors,
+            CLAIM, "Training made the author's passages likelier by more than other people's."
         ),
     ),
+    decide=decide,
+    needs_no_answers=True,
 )

@@ -1,180 +1,327 @@
 """Compare the candidate's voice with its base's, using judges of the author's style.
 
-Scope: choosing the scored answers, the two claims and their details. Out of scope: comparing the
-scores and their limits (`voice_scores.py`) and whether a claim can prevent a release (`gate.py`).
+The judges: `twin_resources/quality/judges/voice.py`. The prompt with the author's posts in it:
+`served/posts_in_prompt.py`.
+
+There are two scores, because "sounds like the author" has two meanings. One judge is trained
+against other people *and* answers of the base model; a model scores higher by no longer writing
+like a chat model. The other judge is trained against other people only; a model scores higher only
+through this author's own style. A 135M model showed the first gain (+0.39 on one author) but not
+the second (+0.007). The second score is therefore reported on request.
+Method: paired bootstrap over documents (`bootstrap.py`).
+
+A score above the base's is weak evidence. 135M models trained on another author of the same kind
+reach it too, because they also no longer write like a chat model. The candidate must therefore also
+cover a fifth of the distance from the base to the author. It is compared, prompt by prompt, with a
+weighted mean of their two scores (`partway_scores`).
+
+A short text scores lower than a long text by the same person (0.61 at 30 words, 0.88 at 60, for one
+author). The author's answers are therefore cut to the length of the candidate's (`match_lengths`).
+Scores of other people's texts that the judge has not seen are the floor; scores of the author's own
+texts are the ceiling.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from twin_assets.evaluation.measures import voice_scores
-from twin_assets.evaluation.measures.held_out_perplexity import MIN_PASSAGES
-from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
-from twin_assets.evaluation.measures.voice_scores import (
-    LESS_LIKE_BASE,
-    MAX_DROP_BELOW_POSTS,
-    MIN_GAP_SHARE,
-    Voice,
-    VoiceScores,
+from twin_assets.evaluation.measures.measure import (
+    MIN_PASSAGES,
+    ClaimRule,
+    Measure,
+    MeasureContext,
 )
-from twin_assets.evaluation.served.base_scores import BaseScores
-from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
-from twin_assets.evaluation.served.served_judges import Judges
+from twin_assets.evaluation.statistics.bootstrap import (
+    Interval,
+    interval_of_means,
+    mean_interval,
+    paired_difference,
+)
+from twin_assets.evaluation.statistics.sequential import Side, decide_side
+from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.voice import VoiceJudge
 from twin_resources.registry.moves import GateClaim
 
+LESS_LIKE_BASE, LIKE_AUTHOR = "sounds_less_like_the_base", "sounds_like_this_author"
+AGAINST_ALL, AGAINST_PEOPLE = "voice", "voice of people"  # judges, by the names of their scores
+WITH_POSTS = " with posts"  # added to a score of the base with posts in its prompt
 MIN_PROMPTS = 30
-LIKE_AUTHOR = "sounds_like_this_author"
-WITH_POSTS = " with posts"
+# largest allowed drop below the base model with the author's posts in its prompt
+MAX_DROP_BELOW_POSTS = 0.02
+MIN_GAP_SHARE = 0.2  # smallest share of the way from base to author that a candidate must cover
+MIN_GAP = 0.05  # smallest gap between base and author; a share of a smaller gap is meaningless
+BET_LEVEL = 0.0125  # error rate of each limit's betting test while questions are asked
+FINAL_LEVEL = 0.975  # of the interval after the last question; with the betting test, 2.5 % error
 
 
-def decide_less_like_base(voice: Voice) -> GateClaim:
+@dataclass(frozen=True)
+class VoiceScores:
+    """Voice scores of one judge, in the order of the prompts.
+
+    Attributes:
+        documents: id of the document that each prompt is about; the prompts are in random order.
+        own: scores of the author's own answers, cut to the candidate's length (`match_lengths`).
+        candidate: scores of the candidate's answers.
+        base: scores of the base model's answers.
+        base_with_posts: scores of the base model with the author's posts in its prompt, empty if it
+            was not asked. There are fewer scores than prompts if a betting test on the first
+            prompts has decided.
+    """
+
+    documents: Sequence[str]
+    own: Sequence[float]
+    candidate: Sequence[float]
+    base: Sequence[float]
+    base_with_posts: Sequence[float] = ()
+
+    @property
+    def partway_scores(self) -> list[float]:
+        """For each prompt, the score at `MIN_GAP_SHARE` from the base's to the author's."""
+        return [
+            (1.0 - MIN_GAP_SHARE) * base_score + MIN_GAP_SHARE * own_score
+            for base_score, own_score in zip(self.base, self.own, strict=True)
+        ]
+
+    def over(self, other: Sequence[float]) -> Interval:
+        """Return candidate − `other`, on the prompts that `other` has."""
+        count = len(other)
+        return paired_difference(self.candidate[:count], other, groups=self.documents[:count])
+
+    def last_lower_bound(self, other: Sequence[float]) -> float:
+        """Return the lower end of candidate − `other` that decides if no betting test does."""
+        return interval_of_means(
+            [self.candidate[: len(other)], other],
+            lambda means: means[0] - means[1],
+            groups=self.documents[: len(other)],
+            level=FINAL_LEVEL,
+        ).low
+
+    def bet_over(self, other: Sequence[float], limit: float) -> Side | None:
+        """Decide by betting whether the candidate exceeds other scores by more than `limit`.
+
+        The test uses the first prompt of each document. These prompts are independent, so asking
+        may stop at any time. The claim covers all of the author's posts, not only the posts in
+        these questions.
+        """
+        first_positions: dict[str, int] = {}
+        for position, document in enumerate(self.documents[: len(other)]):
+            first_positions.setdefault(document, position)
+        return decide_side(
+            [
+                (1.0 + self.candidate[position] - other[position]) / 2.0
+                for position in first_positions.values()
+            ],
+            limit=(1.0 + limit) / 2.0,
+            max_false_above=BET_LEVEL,
+            max_false_below=BET_LEVEL,
+        )
+
+
+def score_texts(judge: VoiceJudge, texts: Sequence[str]) -> list[float]:
+    """Return the score of each text in [0, 1]; an empty text scores 0."""
+    return judge.score_all([JudgedAnswer("", text) for text in texts])
+
+
+def match_lengths(own: Sequence[str], answers: Sequence[str]) -> list[str]:
+    """Cut each of the author's texts to the number of words of the corresponding answer.
+
+    The text for an empty answer is not cut.
+    """
+    return [
+        " ".join(text.split()[: len(answer.split()) or None])
+        for text, answer in zip(own, answers, strict=True)
+    ]
+
+
+def score_voices(context: MeasureContext, name: str = AGAINST_ALL) -> VoiceScores | None:
+    """Return the scores of author, candidate, base, and base with posts; None without the judge.
+
+    Args:
+        name: `AGAINST_ALL` or `AGAINST_PEOPLE`.
+    """
+    judge = context.judges.voice_judges().get(name)
+    if judge is None:
+        return None
+    prompts = context.prompts
+    texts = context.candidate_texts(prompts.held_out)
+
+    def score(_positions: Sequence[int], answers: Sequence[str]) -> list[float]:
+        return score_texts(judge, answers)
+
+    def score_base(score_name: str) -> list[float]:
+        return context.scores.get_or_compute(score_name, context.answers.base, score)
+
+    return VoiceScores(
+        prompts.documents[: len(texts)],
+        own=score_texts(judge, match_lengths(prompts.own_answers[: len(texts)], texts)),
+        candidate=score_texts(judge, texts),
+        base=score_base(name),
+        base_with_posts=score_base(name + WITH_POSTS) if prompts.with_posts else (),
+    )
+
+
+def place_claim(scores: VoiceScores, *, base_only: bool = False) -> Side | None:
+    """Return whether the candidate is above or below its limits, or None if it is not yet known.
+
+    Args:
+        base_only: whether to compare with the base only. Otherwise the candidate must also exceed
+            `partway_scores`, and must not be more than `MAX_DROP_BELOW_POSTS` below the base with
+            posts, if that was asked.
+    """
+    sides = [scores.bet_over(scores.base, 0.0)]
+    if not base_only:
+        sides.append(scores.bet_over(scores.partway_scores, 0.0))
+        if scores.base_with_posts:
+            sides.append(beats_posts(scores))
+    if "below" in sides:
+        return "below"
+    return None if None in sides else "above"
+
+
+def beats_posts(scores: VoiceScores) -> Side | None:
+    """Decide like `place_claim`, but against the base with posts only.
+
+    Once the candidate is above, that base is no longer asked, because its prompts are the longest.
+    """
+    if not scores.base_with_posts:
+        return None
+    return scores.bet_over(scores.base_with_posts, -MAX_DROP_BELOW_POSTS)
+
+
+def decide_less_like_base(scores: VoiceScores, *, question_count: int | None = None) -> GateClaim:
     """Decide `sounds_less_like_the_base`.
 
     The conditions are: candidate − base > 0, candidate − `VoiceScores.partway_scores` > 0, and
     candidate − base with posts ≥ −`MAX_DROP_BELOW_POSTS`. A betting test decides them. If it
     reaches no decision, the lower end of each interval decides.
+
+    Args:
+        question_count: number of available questions, asked or not; None if unknown.
     """
-    comparison = voice.against_all
-    reason = _undecided_reason(voice)
-    if reason or comparison is None:
-        return _build_undecided_claim(LESS_LIKE_BASE, reason)
-    base_detail = (
-        f"voice score {comparison.candidate.value:.2f}, base model {comparison.base.value:.2f}: "
-        f"{comparison.over_base.describe()} on {voice.count_text}"
-    )
-    if comparison.over_posts is None or comparison.base_with_posts is None:
-        detail = f"not decided: {base_detail}; the base with posts in its prompt was not asked"
-        return GateClaim(LESS_LIKE_BASE, None, comparison.over_base.value, 0.0, detail)
+    documents, posts = scores.documents, scores.base_with_posts
+    over_base = scores.over(scores.base)
     detail = (
-        f"{base_detail}; base with posts of the author in its prompt "
-        f"{comparison.base_with_posts.value:.2f}: {comparison.over_posts.describe()}, "
-        f"limit -{MAX_DROP_BELOW_POSTS}"
+        f"voice score {mean_interval(scores.candidate).value:.2f}, base model "
+        f"{mean_interval(scores.base).value:.2f}: {over_base.describe()} on "
+        f"{_describe_count(scores, question_count)}"
     )
-    if comparison.posts_prompts is not None:
-        detail += f", found above the limit after the first {comparison.posts_prompts} questions"
+    if not posts:
+        detail = f"not decided: {detail}; the base with posts in its prompt was not asked"
+        return GateClaim(LESS_LIKE_BASE, None, over_base.value, 0.0, detail)
+    posts_side, partway = beats_posts(scores), scores.partway_scores
     detail += (
-        f"; {comparison.over_way.describe()} past {100 * MIN_GAP_SHARE:.0f} % of the way from "
+        f"; base with posts of the author in its prompt {mean_interval(posts).value:.2f}: "
+        f"{scores.over(posts).describe()}, limit -{MAX_DROP_BELOW_POSTS}"
+    )
+    if len(posts) < len(documents):
+        detail += f", found above the limit after the first {len(posts)} questions"
+    detail += (
+        f"; {scores.over(partway).describe()} past {100 * MIN_GAP_SHARE:.0f} % of the way from "
         "the base to the author, limit 0"
     )
-    if comparison.gap_closed is not None:
-        share = comparison.gap_closed
-        detail += (
-            f" (covered: {100 * share.value:.0f} %, 95 %: {100 * share.low:.0f} to "
-            f"{100 * share.high:.0f} %)"
-        )
-    if comparison.stopped is not None:
-        detail += f"; a sequential test decided: {comparison.stopped} these limits"
-    is_met = comparison.is_less_like_the_base
-    return GateClaim(LESS_LIKE_BASE, is_met, comparison.over_base.value, 0.0, detail)
+    share = _measure_closed_gap(scores)
+    if share is not None:
+        detail += f" (covered: {100 * share.value:.0f} %, {_describe_percent(share)})"
+    side = place_claim(scores)
+    if side is not None:
+        detail += f"; a sequential test decided: {side} these limits"
+        return GateClaim(LESS_LIKE_BASE, side == "above", over_base.value, 0.0, detail)
+    is_met = (
+        min(scores.last_lower_bound(scores.base), scores.last_lower_bound(partway)) > 0
+        and (posts_side == "above" or scores.last_lower_bound(posts) >= -MAX_DROP_BELOW_POSTS)
+    )  # fmt: skip
+    return GateClaim(LESS_LIKE_BASE, is_met, over_base.value, 0.0, detail)
 
 
-def decide_like_author(voice: Voice) -> GateClaim:
+def decide_like_author(scores: VoiceScores, *, question_count: int | None = None) -> GateClaim:
     """Decide `sounds_like_this_author` with the judge trained against other people only."""
-    comparison = voice.against_people
-    reason = _undecided_reason(voice)
-    if reason or comparison is None:
-        return _build_undecided_claim(LIKE_AUTHOR, reason)
-    closed_share = comparison.gap_closed
+    over_base, share = scores.over(scores.base), _measure_closed_gap(scores)
     gap_detail = "the base and the author have the same score"
-    if closed_share is not None:
+    if share is not None:
+        base, own = mean_interval(scores.base).value, mean_interval(scores.own).value
         gap_detail = (
-            f"{100 * closed_share.value:.0f} % of the way from the base to the author "
-            f"({comparison.base.value:.2f} to {comparison.own.value:.2f}; 95 %: "
-            f"{100 * closed_share.low:.0f} to {100 * closed_share.high:.0f} %)"
+            f"{100 * share.value:.0f} % of the way from the base to the author ({base:.2f} to "
+            f"{own:.2f}; {_describe_percent(share)})"
         )
     detail = (
-        f"voice score against other people only: {comparison.over_base.describe(3)} above the "
-        f"base model on {voice.count_text}, {gap_detail}"
+        f"voice score against other people only: {over_base.describe(3)} above the base model on "
+        f"{_describe_count(scores, question_count)}, {gap_detail}"
     )
-    low = (
-        comparison.over_base.low if comparison.last_over_base is None else comparison.last_over_base
-    )
-    is_met = low > 0 if comparison.stopped is None else comparison.stopped == "above"
-    return GateClaim(LIKE_AUTHOR, is_met, comparison.over_base.value, 0.0, detail)
+    side = place_claim(scores, base_only=True)
+    is_met = scores.last_lower_bound(scores.base) > 0 if side is None else side == "above"
+    return GateClaim(LIKE_AUTHOR, is_met, over_base.value, 0.0, detail)
 
 
-def _undecided_reason(voice: Voice) -> str:
-    if voice.why_not or voice.prompts >= MIN_PROMPTS:
-        return voice.why_not
-    return f"{voice.prompts} held-out questions, but {MIN_PROMPTS} are needed; import more posts"
+def _measure_closed_gap(scores: VoiceScores) -> Interval | None:
+    """Return the share of the distance from base to author that the candidate covers.
 
-
-def _build_undecided_claim(name: str, reason: str) -> GateClaim:
-    reason = reason or "there are no other people's texts to compare this voice with"
-    return GateClaim(name, None, None, 0.0, f"not decided: {reason}")
-
-
-def compare_voices(
-    prompts: PromptSet,
-    prompt_answers: PromptAnswers,
-    scores: BaseScores,
-    judges: Judges,
-) -> Voice:
-    """Compare the voice scores of author, candidate, base, and base with posts in its prompt."""
-    if judges.voice is None:
-        return Voice(len(prompts.held_out), why_not=judges.voice_missing_reason)
-    candidate_texts = [prompt_answers.candidate[position].text for position in prompts.held_out]
-
-    own_texts = voice_scores.match_lengths(
-        prompts.own_answers[: len(candidate_texts)], candidate_texts
-    )
-
-    def score_all(name: str, judge: VoiceJudge) -> VoiceScores:
-        def score(_positions: Sequence[int], answers: Sequence[str]) -> list[float]:
-            return voice_scores.score_texts(judge, answers)
-
-        scores_with_posts = None
-        if prompts.with_posts:
-            scores_with_posts = scores.get_or_compute(name + WITH_POSTS, prompt_answers.base, score)
-        return VoiceScores(
-            own=voice_scores.score_texts(judge, own_texts),
-            candidate=voice_scores.score_texts(judge, candidate_texts),
-            base=scores.get_or_compute(name, prompt_answers.base, score),
-            base_with_posts=scores_with_posts,
-        )
-
-    scores_by_judge = {
-        name: score_all(name, judge) for name, judge in judges.voice_judges().items()
-    }
-    return voice_scores.measure_voice(
-        prompts.documents[: len(candidate_texts)],
-        against_all=scores_by_judge["voice"],
-        against_people=scores_by_judge.get("voice of people"),
-        available_count=len(prompts.questions),
+    None if base and author are too close.
+    """
+    gap = paired_difference(scores.own, scores.base, groups=scores.documents)
+    if gap.low <= 0 or gap.value < MIN_GAP:
+        return None
+    return interval_of_means(
+        [scores.candidate, scores.base, scores.own],
+        lambda means: (means[0] - means[1]) / (means[2] - means[1]),
+        groups=scores.documents,
     )
 
 
-def _request_base_scores(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
-    for name, judge in judges.voice_judges().items():
-        scores.request(name, judge.revision, prompts.held_out)
-        scores.request(name + WITH_POSTS, judge.revision, prompts.with_posts)
+def _describe_percent(share: Interval) -> str:
+    return f"95 %: {100 * share.low:.0f} to {100 * share.high:.0f} %"
 
 
-def _compute(context: MeasureContext) -> Voice:
+def _describe_count(scores: VoiceScores, question_count: int | None) -> str:
+    count = len(scores.documents)
+    has_more = question_count is not None and question_count > count
+    return f"{count}{f' of {question_count}' if has_more else ''} held-out questions"
+
+
+def decide(context: MeasureContext) -> tuple[GateClaim, GateClaim]:
+    reason, count = "", len(context.prompts.held_out)
     if context.has_too_few_passages:
-        count = context.likelihoods.samples.held_out_count
-        reason = f"{count} held-out passages, but {MIN_PASSAGES} are needed; import more posts"
-        return Voice(prompts=0, why_not=reason)
-    return compare_voices(
-        context.prompts, context.answers, context.scores, context.judging_context.judges
+        passage_count = context.likelihoods.samples.held_out_count
+        reason = f"{passage_count} held-out passages, but {MIN_PASSAGES} are needed"
+    elif context.judges.voice is None and context.judges.voice_missing_reason:
+        return _undecided_claims(context.judges.voice_missing_reason)
+    elif count < MIN_PROMPTS:
+        reason = f"{count} held-out questions, but {MIN_PROMPTS} are needed"
+    if reason:
+        return _undecided_claims(f"{reason}; import more posts")
+    available_count = len(context.prompts.questions)
+    less_like_base, like_author = _undecided_claims(
+        "there are no other people's texts to compare this voice with"
     )
+    if (scores := score_voices(context)) is not None:
+        less_like_base = decide_less_like_base(scores, question_count=available_count)
+        if (scores := score_voices(context, AGAINST_PEOPLE)) is not None:
+            like_author = decide_like_author(scores, question_count=available_count)
+    return less_like_base, like_author
+
+
+def _undecided_claims(reason: str) -> tuple[GateClaim, GateClaim]:
+    detail = f"not decided: {reason}"
+    return (
+        GateClaim(LESS_LIKE_BASE, None, None, 0.0, detail),
+        GateClaim(LIKE_AUTHOR, None, None, 0.0, detail),
+    )
+
+
+def _request_base_scores(context: MeasureContext) -> None:
+    for name, judge in context.judges.voice_judges().items():
+        context.scores.request(name, judge.revision, context.prompts.held_out)
+        context.scores.request(name + WITH_POSTS, judge.revision, context.prompts.with_posts)
 
 
 MEASURE = Measure(
-    name="voice",
-    value_type=Voice,
-    compute=_compute,
-    request_base_scores=_request_base_scores,
     claims=(
         ClaimRule(
-            voice_scores.LESS_LIKE_BASE,
+            LESS_LIKE_BASE,
             "The voice score is above the base's, and more than a fifth of the way from it to the "
             "author's unseen posts. It is at most .02 below the score of the base with posts in "
             "its prompt. The whole interval must meet each limit.",
-            decide_less_like_base,
             # Of the planted faults (tests/live/evaluation/test_broken_candidates.py), it refuses
             # untrained weights alone, together with `beats_base_model` and `learns_this_author`.
             is_on_request=True,
@@ -184,8 +331,9 @@ MEASURE = Measure(
         ClaimRule(
             LIKE_AUTHOR,
             "The voice score against other people only is above the base's.",
-            decide_like_author,
             is_on_request=True,
         ),
     ),
+    decide=decide,
+    request_base_scores=_request_base_scores,
 )

@@ -1,9 +1,7 @@
 """Measure with 100 two-option questions whether a tuned model keeps common knowledge.
 
-Scope: reading the questions, the probability of each option, comparing two models, and the claim.
-Out of scope: likelihoods (`perplexity.py`, `likelihoods.py`) and the loss on general answers
-(`general_instructions.py`). That loss improves for nearly every tuned model, because training on
-human prose makes all human answers likelier, including wrong answers.
+The loss on general answers (`general_instructions.py`) improves for nearly every tuned model,
+because training on human prose makes all human answers likelier, including wrong answers.
 
 The prompt does not show the options. Each option is read as the answer to its question, in the base
 model's own chat markup without the twin's template. Its score is the mean log-probability per
@@ -28,9 +26,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
-from twin_assets.evaluation.statistics.bootstrap import Interval, mean_interval, paired_difference
-from twin_assets.evaluation.statistics.rates import Rate, compute_rate
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
+from twin_assets.evaluation.statistics.bootstrap import mean_interval, paired_difference
+from twin_assets.evaluation.statistics.rates import compute_rate
 from twin_resources.registry.moves import GateClaim
 
 if TYPE_CHECKING:
@@ -68,23 +66,6 @@ class CommonChoice:
         return self.right, self.wrong
 
 
-@dataclass(frozen=True)
-class CommonKnowledge:
-    """The probabilities that two models give to the right options.
-
-    Attributes:
-        candidate, base: share of questions whose right option is the likelier one.
-        held, base_held: mean probability of the right option.
-        difference: held − base_held; its interval resamples questions.
-    """
-
-    candidate: Rate
-    base: Rate
-    held: Interval
-    base_held: Interval
-    difference: Interval
-
-
 @cache
 def read_choices() -> tuple[CommonChoice, ...]:
     """Return all questions, in the order of the file."""
@@ -110,53 +91,53 @@ def build_rows() -> list[Mapping[str, Any]]:
     ]
 
 
-def compare(
+def decide_claim(
     candidate: AnswerLikelihood, base: AnswerLikelihood, *, sample_ids: Sequence[str]
-) -> CommonKnowledge | NotMeasured:
-    """Compare the probabilities that two models give to the options.
+) -> GateClaim | str:
+    """Decide `keeps_common_knowledge`, or return the reason why it is undecided.
 
-    A question is left out if tokenization left out one of its options. Fewer than `MIN_QUESTIONS`
-    questions are not compared.
+    The claim passes if the right options lose less than 0.1 of probability over the whole interval,
+    or if the base chooses no better than chance. A question is left out if tokenization left out
+    one of its options. The interval resamples questions.
 
     Args:
         sample_ids: ids of the tokenized samples behind both likelihoods, in the same order.
     """
-    questions = _complete_questions(sample_ids)
-    if len(questions) < MIN_QUESTIONS:
-        return NotMeasured(f"fewer than {MIN_QUESTIONS} questions could be tokenized")
-    candidate_probabilities, base_probabilities = (
-        [_option_probabilities(model, positions) for positions in questions]
-        for model in (candidate, base)
-    )
-    candidate_choices, base_choices = (
-        [max(shares) == shares[0] for shares in probabilities]
-        for probabilities in (candidate_probabilities, base_probabilities)
-    )
-    right_probabilities, base_right_probabilities = (
-        [shares[0] for shares in probabilities]
-        for probabilities in (candidate_probabilities, base_probabilities)
-    )
-    return CommonKnowledge(
-        candidate=compute_rate(candidate_choices),
-        base=compute_rate(base_choices),
-        held=mean_interval(right_probabilities),
-        base_held=mean_interval(base_right_probabilities),
-        difference=paired_difference(right_probabilities, base_right_probabilities),
-    )
-
-
-def _complete_questions(sample_ids: Sequence[str]) -> list[list[int]]:
-    """Return the option positions of each question with all options, the right option first."""
-    position_by_id = {sample_id: position for position, sample_id in enumerate(sample_ids)}
+    positions = {sample_id: position for position, sample_id in enumerate(sample_ids)}
     option_ids = [
         [f"{choice.id}/{number}" for number in range(OPTIONS_PER_QUESTION)]
         for choice in read_choices()
     ]
-    return [
-        [position_by_id[option_id] for option_id in ids]
-        for ids in option_ids
-        if position_by_id.keys() >= set(ids)
+    questions = [
+        [positions[option] for option in ids] for ids in option_ids if positions.keys() >= set(ids)
     ]
+    if len(questions) < MIN_QUESTIONS:
+        return f"fewer than {MIN_QUESTIONS} questions could be tokenized"
+    probabilities, base_probabilities = (
+        [_option_probabilities(model, options) for options in questions]
+        for model in (candidate, base)
+    )
+    chosen, base_chosen = (
+        compute_rate([max(options) == options[0] for options in model])
+        for model in (probabilities, base_probabilities)
+    )
+    right, base_right = (
+        [options[0] for options in model] for model in (probabilities, base_probabilities)
+    )
+    difference = paired_difference(right, base_right)
+    detail = (
+        f"mean probability of the right option in {len(questions)} questions "
+        f"{mean_interval(right).value:.3f}, base model {mean_interval(base_right).value:.3f}: "
+        f"{difference.describe(3)}, whose interval must be above -{MAX_DROP_BELOW_BASE}; chosen "
+        f"{chosen.found}, by the base {base_chosen.found}"
+    )
+    is_met, chance = difference.low > -MAX_DROP_BELOW_BASE, 1.0 / OPTIONS_PER_QUESTION
+    if base_chosen.low <= chance:
+        is_met = True
+        detail += (
+            f"; the base chooses no better than chance ({chance:g}), so there is nothing to keep"
+        )
+    return GateClaim(CLAIM, is_met, difference.value, -MAX_DROP_BELOW_BASE, detail)
 
 
 def _option_probabilities(model: AnswerLikelihood, positions: Sequence[int]) -> list[float]:
@@ -169,53 +150,27 @@ def _option_probabilities(model: AnswerLikelihood, positions: Sequence[int]) -> 
     return [weight / sum(weights) for weight in weights]
 
 
-def decide_claim(knowledge: CommonKnowledge) -> GateClaim:
-    """Decide `keeps_common_knowledge`.
-
-    The claim passes if the right options lose less than 0.1 of probability over the whole interval,
-    or if the base chooses no better than chance.
-    """
-    chance = 1.0 / OPTIONS_PER_QUESTION
-    detail = (
-        f"mean probability of the right option in {knowledge.candidate.of} questions "
-        f"{knowledge.held.value:.3f}, base model {knowledge.base_held.value:.3f}: "
-        f"{knowledge.difference.describe(3)}, whose interval must be above "
-        f"-{MAX_DROP_BELOW_BASE}; chosen {knowledge.candidate.found}, by the base "
-        f"{knowledge.base.found}"
-    )
-    difference = knowledge.difference
-    if knowledge.base.low <= chance:
-        detail += (
-            f"; the base chooses no better than chance ({chance:g}), so there is nothing to keep"
-        )
-        return GateClaim(CLAIM, True, difference.value, -MAX_DROP_BELOW_BASE, detail)
-    is_met = difference.low > -MAX_DROP_BELOW_BASE
-    return GateClaim(CLAIM, is_met, difference.value, -MAX_DROP_BELOW_BASE, detail)
-
-
-def _compute(context: MeasureContext) -> CommonKnowledge | NotMeasured:
+def decide(context: MeasureContext) -> tuple[GateClaim] | str:
     spec, likelihoods = context.spec, context.likelihoods
     if not likelihoods.samples.choices:
-        return NotMeasured("no model was measured on the questions")
-    return compare(
+        return "no model was measured on the questions"
+    claim = decide_claim(
         likelihoods.get_part(spec.candidate.name, "choices"),
         likelihoods.get_part(spec.base.name, "choices"),
         sample_ids=[sample.sample_id for sample in likelihoods.samples.choices],
     )
+    return claim if isinstance(claim, str) else (claim,)
 
 
 MEASURE = Measure(
-    name="common_knowledge",
-    value_type=CommonKnowledge,
-    compute=_compute,
-    needs_no_answers=True,
     claims=(
         ClaimRule(
             CLAIM,
             "The right options of 100 common questions are at most .1 less likely than for the "
             "base model, over the whole 95 % interval.",
-            decide_claim,
             is_on_request=True,
         ),
     ),
+    decide=decide,
+    needs_no_answers=True,
 )

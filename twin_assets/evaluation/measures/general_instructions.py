@@ -1,8 +1,5 @@
 """Check that a tuned model still follows general instructions as well as its base does.
 
-Scope: the loss of two models on 200 general instructions and the claim.
-Out of scope: likelihoods (`perplexity.py`, `likelihoods.py`) and the author's held-out posts.
-
 The loss is measured on the answers in `general_instructions.json`, in nats per token. The prompts
 use the base model's own chat markup without the twin's template, as before tuning. Only the ratio
 of the two losses counts, so the wording of the answers hardly matters. Luo et al. 2023,
@@ -14,12 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
-from twin_assets.evaluation.statistics.bootstrap import Interval, format_change, interval_of_means
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
+from twin_assets.evaluation.statistics.bootstrap import format_change, interval_of_means
 from twin_resources.registry.moves import GateClaim
 
 if TYPE_CHECKING:
@@ -29,22 +25,6 @@ CLAIM = "keeps_the_basics"
 MAX_LOSS_RATIO = 1.05
 MIN_INSTRUCTIONS = 30
 INSTRUCTIONS_FILE = Path(__file__).with_name("general_instructions.json")
-
-
-@dataclass(frozen=True)
-class GeneralInstructionLoss:
-    """Losses on the general instructions.
-
-    Attributes:
-        instructions: number of instructions.
-        loss, base_loss: nats per answer token.
-        ratio: loss / base_loss; the interval resamples instructions.
-    """
-
-    instructions: int
-    loss: float
-    base_loss: float
-    ratio: Interval
 
 
 def build_rows() -> list[Mapping[str, Any]]:
@@ -62,50 +42,38 @@ def build_rows() -> list[Mapping[str, Any]]:
     ]
 
 
-def compare(candidate: AnswerLikelihood, base: AnswerLikelihood) -> GeneralInstructionLoss:
-    """Compare the losses of two models on the same instructions."""
+def decide_claim(candidate: AnswerLikelihood, base: AnswerLikelihood) -> GateClaim:
+    """Decide `keeps_the_basics`: the loss is at most 5 % above the base's.
+
+    The interval resamples instructions.
+    """
     losses = [candidate.negative_log_likelihoods, base.negative_log_likelihoods]
     loss, base_loss = (sum(nats) / sum(candidate.token_counts) for nats in losses)
-    return GeneralInstructionLoss(
-        instructions=len(candidate.token_counts),
-        loss=loss,
-        base_loss=base_loss,
-        ratio=interval_of_means(losses, lambda means: means[0] / means[1]),
-    )
-
-
-def decide_claim(basics: GeneralInstructionLoss) -> GateClaim:
-    """Decide `keeps_the_basics`: the loss is at most 5 % above the base's."""
-    ratio = basics.ratio
+    ratio = interval_of_means(losses, lambda means: means[0] / means[1])
     detail = (
-        f"loss on {basics.instructions} general instructions {basics.loss:.3f} nats per token, "
-        f"base model {basics.base_loss:.3f}: {ratio.describe_change()}, "
+        f"loss on {len(candidate.token_counts)} general instructions {loss:.3f} nats per token, "
+        f"base model {base_loss:.3f}: {ratio.describe_change()}, "
         f"limit {format_change(MAX_LOSS_RATIO)}"
     )
     return GateClaim(CLAIM, ratio.value <= MAX_LOSS_RATIO, ratio.value, MAX_LOSS_RATIO, detail)
 
 
-def _compute(context: MeasureContext) -> GeneralInstructionLoss | NotMeasured:
+def decide(context: MeasureContext) -> tuple[GateClaim] | str:
     spec, likelihoods = context.spec, context.likelihoods
     if len(likelihoods.samples.general) < MIN_INSTRUCTIONS:  # tokenization may leave some out
-        return NotMeasured(f"fewer than {MIN_INSTRUCTIONS} instructions could be tokenized")
-    return compare(
-        likelihoods.get_part(spec.candidate.name, "general"),
-        likelihoods.get_part(spec.base.name, "general"),
-    )
+        return f"fewer than {MIN_INSTRUCTIONS} instructions could be tokenized"
+    models = (spec.candidate.name, spec.base.name)
+    return (decide_claim(*(likelihoods.get_part(name, "general") for name in models)),)
 
 
 MEASURE = Measure(
-    name="basics",
-    value_type=GeneralInstructionLoss,
-    compute=_compute,
-    needs_no_answers=True,
     claims=(
         ClaimRule(
             CLAIM,
             "The loss on 200 general instructions is at most 5 % above the base's.",
-            decide_claim,
             is_on_request=True,
         ),
     ),
+    decide=decide,
+    needs_no_answers=True,
 )

@@ -1,7 +1,4 @@
-"""Define what a measure of the gate is: a value, a way to compute it, and the claims about it.
-
-Scope: the types of a measure, of its claims and inputs, and of all measured values.
-Out of scope: individual measures (one file each in this folder) and the verdict (`gate.py`).
+"""Define what a measure of the gate is: the claims that it decides, from what the models did.
 
 How to add a measure: deploy/docs/contributing.md, "A measure of the gate".
 """
@@ -9,11 +6,14 @@ How to add a measure: deploy/docs/contributing.md, "A measure of the gate".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
+from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodsByModel
+from twin_assets.evaluation.served.base_scores import BaseScores
+from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptAnswers, PromptSet
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.registry.moves import GateClaim
 
@@ -21,45 +21,19 @@ if TYPE_CHECKING:
     import polars as pl
 
     from twin_assets.evaluation.evaluation_spec import EvaluationSpec, JudgingContext
-    from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodsByModel
-    from twin_assets.evaluation.served.base_scores import BaseScores
     from twin_assets.evaluation.served.parity import Parity
-    from twin_assets.evaluation.served.served_answers import (
-        CandidateAnswers,
-        PromptAnswers,
-        PromptSet,
-    )
     from twin_assets.evaluation.served.served_judges import Judges
 
-T = TypeVar("T")
+MIN_PASSAGES = 30  # held-out passages; with fewer, no question is asked
 
 
 @dataclass(frozen=True)
-class DocumentText:
-    """A text and its document."""
-
-    document: str
-    text: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class NotMeasured:
-    """The result of a measure that could not be taken, with the reason for gate and report."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class ClaimRule(Generic[T]):
-    """One claim of a measure.
+class ClaimRule:
+    """What is known about a claim before it is decided.
 
     Attributes:
         name: name of the claim and of its asset check.
         description: description of the check, in one sentence.
-        decide: function that returns the claim, with its threshold, for the measured value.
-        decide_missing: function that may still decide the claim if the measure was not taken.
-            Without it, or if it returns None, the claim is undecided, with the reason of the
-            measure.
         is_in_first_verdict: whether the claim is decided before a first model answers
             (`sequential_plan.FIRST_VERDICT`).
         is_on_request: whether the claim is measured only when somebody asks for it
@@ -70,98 +44,103 @@ class ClaimRule(Generic[T]):
 
     name: str
     description: str
-    decide: Callable[[T], GateClaim]
-    decide_missing: Callable[[Measurements], GateClaim | None] | None = None
     is_in_first_verdict: bool = False
     is_on_request: bool = False
     blocks: AnswerForm | Literal[""] = ""
 
 
-def request_nothing(_scores: BaseScores, _prompts: PromptSet, _judges: Judges) -> None:
+def request_nothing(_context: MeasureContext) -> None:
     """Request nothing, because the measure needs no scores of the base's answers."""
 
 
 @dataclass(frozen=True)
-class Measure(Generic[T]):
+class Measure:
     """One measure of the gate.
 
     Attributes:
-        name: name under which the value is stored, as a field of the record's `measured`.
-        value_type: type of the measured value, a frozen dataclass of numbers and ids without text
-            of posts.
-        compute: function that computes the value from the shared context, or returns None if there
-            are too few passages.
-        claims: claims that the value decides; empty if it is only reported.
-        request_base_scores: function that requests scores of the base's answers
-            (`BaseScores.request`).
-        is_flat: whether the record stores the fields of its value directly, without its name.
-        needs_no_answers: whether the value can be computed before any question is asked.
+        claims: the claims that it decides.
+        decide: function that returns these claims in order, or the reason why none is decided.
+        request_base_scores: function that requests the scores of the base's answers that `decide`
+            needs (`BaseScores.request`).
+        needs_no_answers: whether the claims can be decided before any question is asked.
     """
 
-    name: str
-    value_type: type[T]
-    compute: Callable[[MeasureContext], T | NotMeasured | None]
-    claims: tuple[ClaimRule[T], ...] = ()
-    request_base_scores: Callable[[BaseScores, PromptSet, Judges], None] = request_nothing
-    is_flat: bool = False
+    claims: tuple[ClaimRule, ...]
+    decide: Callable[[MeasureContext], tuple[GateClaim, ...] | str]
+    request_base_scores: Callable[[MeasureContext], None] = request_nothing
     needs_no_answers: bool = False
 
+    @property
+    def is_on_request(self) -> bool:
+        """Whether none of its claims can refuse a version."""
+        return all(rule.is_on_request for rule in self.claims)
 
-@dataclass(frozen=True)
-class Measurements:
-    """Measured values from which the gate decides its claims.
-
-    Attributes:
-        values: value of every measure that was taken, by its name.
-        has_claims_on_request: whether somebody asked for the claims on request.
-        others: number of other authors with texts.
-        why_not: reason why a measure was not taken, by the name of each of its claims.
-    """
-
-    values: Mapping[str, Any]
-    has_claims_on_request: bool = False
-    others: int = 0
-    why_not: Mapping[str, str] = field(default_factory=dict[str, str])
-
-    def get(self, measure: Measure[T]) -> T | None:
-        """Return a measure's value, or None if it was not taken."""
-        return self.values.get(measure.name)
+    def decide_claims(self, context: MeasureContext) -> list[GateClaim]:
+        """Return every claim of the measure, undecided ones with the reason."""
+        claims = self.decide(context)
+        if not isinstance(claims, str):
+            return list(claims)
+        detail = f"not decided: {claims}"
+        return [
+            GateClaim(rule.name, None, None, None, detail, blocks=rule.blocks)
+            for rule in self.claims
+        ]
 
 
-@dataclass(frozen=True)
+@dataclass
 class MeasureContext:
-    """Shared input of the measures, after the models have read the passages and answered.
+    """One run of the gate: its inputs, and what the models have read and answered so far.
 
     Attributes:
         spec: the compared models and their data.
-        judging_context: judges and other people's texts.
-        likelihoods: likelihoods of all models.
-        prompts, answers, scores: prompts, their answers, and scores of the base's answers.
-        parity_answers, parity: answers of the candidate to the parity set, and their result.
+        judging_context: judges, and texts of the author and of others.
         training: samples that candidates are trained on, ordered by hash.
+        prompts: prompts of all measures, with only the held-out questions that were asked so far.
+        scores: scores of the base's answers.
+        is_first_verdict: whether the base is asked only if its answers can change a claim.
+        likelihoods: likelihoods of all models.
+        answers: answers to the prompts.
+        parity_answers, parity: answers of the candidate to the parity set, and their comparison
+            with the trained model; None if every answer was empty or nothing was asked.
     """
 
     spec: EvaluationSpec
     judging_context: JudgingContext
-    likelihoods: LikelihoodsByModel
-    prompts: PromptSet
-    answers: PromptAnswers
-    scores: BaseScores
-    parity_answers: CandidateAnswers
-    parity: Parity | None
     training: pl.DataFrame = field(repr=False)
+    prompts: PromptSet
+    scores: BaseScores
+    is_first_verdict: bool = False
+    likelihoods: LikelihoodsByModel = field(default_factory=LikelihoodsByModel)
+    answers: PromptAnswers = field(default_factory=PromptAnswers)
+    parity_answers: CandidateAnswers = field(default_factory=CandidateAnswers)
+    parity: Parity | None = None
+
+    @property
+    def judges(self) -> Judges:
+        return self.judging_context.judges
 
     @property
     def has_too_few_passages(self) -> bool:
         """Whether there are too few held-out passages to ask any question."""
         return not len(self.prompts.held_out)
 
-    @cached_property
-    def training_texts(self) -> list[str]:
-        return self.training["answer"].to_list()
+    @property
+    def few_passages_reason(self) -> str:
+        count = self.likelihoods.samples.held_out_count
+        return (
+            f"{count} held-out passages, but {MIN_PASSAGES} are needed; import more posts, or "
+            "release a version manually"
+        )
 
     @cached_property
-    def own_texts(self) -> list[DocumentText]:
-        """The author's prose, from all splits."""
-        rows = self.spec.dataset.select("document_id", "answer").iter_rows()
-        return [DocumentText(*row) for row in rows]
+    def training_texts(self) -> tuple[str, ...]:
+        return tuple(self.training["answer"].to_list())
+
+    @cached_property
+    def own_texts(self) -> list[tuple[str, str]]:
+        """(document id, text) of the author's prose, from all splits."""
+        return self.spec.dataset.select("document_id", "answer").rows()
+
+    def candidate_texts(self, positions: range | list[int]) -> list[str]:
+        """Return the candidate's answers to the prompts at these positions."""
+        return [self.answers.candidate[position].text for position in positions]

@@ -1,8 +1,7 @@
 """Measure whether served answers are nearer to their own questions than to other questions.
 
-Scope: scoring the answers, deciding when there are enough of them, and deciding the claim.
-Out of scope: the score (`twin_resources/quality/judges/topic.py`), the share of questions that are
-further away (`statistics/permutation_auc.py`), and asking (`sequential_plan.py`).
+The score: `twin_resources/quality/judges/topic.py`. The share of questions that are further away:
+`statistics/permutation_auc.py`. Asking: `sequential_plan.py`.
 
 The claim uses the candidate's permutation AUC: how often an answer is nearer to its own question
 than to a held-out question about another post. Answers that do not depend on their questions have
@@ -18,15 +17,11 @@ candidate is not shown to be below the base.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 
-from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
-from twin_assets.evaluation.served.base_scores import BaseScores
-from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
-from twin_assets.evaluation.served.served_judges import Judges
-from twin_assets.evaluation.statistics import bootstrap
-from twin_assets.evaluation.statistics.bootstrap import Interval
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
+from twin_assets.evaluation.served.served_answers import PromptSet
+from twin_assets.evaluation.statistics.bootstrap import Interval, mean_interval, paired_difference
 from twin_assets.evaluation.statistics.permutation_auc import CHANCE, permutation_shares
 from twin_assets.evaluation.statistics.sequential import Side, decide_side
 from twin_resources.quality.judges.judge import digest
@@ -39,34 +34,14 @@ FALSE_PASS_RATE, FALSE_FAIL_RATE = 0.05, 0.01
 OWN_QUESTION_SCORE = "own question"  # name of a score of the base's answers
 
 
-@dataclass(frozen=True)
-class OnTopic:
-    """Topic scores of served answers to the same held-out questions.
-
-    Attributes:
-        questions: number of questions asked.
-        of_questions: number of questions available.
-        own: the candidate's permutation AUC.
-        own_of_base, own_apart: the base's AUC, and candidate − base, or None if the base was not
-            asked.
-        stopped: `above` or `below` if a sequential test has decided on which side of `MIN_AUC` the
-            AUC over all questions is; None if all questions were asked and their mean decides.
-    """
-
-    questions: int
-    of_questions: int
-    own: Interval
-    own_of_base: Interval | None = None
-    own_apart: Interval | None = None
-    stopped: Side | None = None
-
-    @property
-    def has_reached_limit(self) -> bool:
-        """Whether the candidate reaches `MIN_AUC`, regardless of the base."""
-        return self.own.value >= MIN_AUC if self.stopped is None else self.stopped == "above"
+def resampling_groups(documents: Sequence[str]) -> Sequence[str]:
+    """Return each question's resampling group: its post, or itself if there is only one post."""
+    if len(set(documents)) > 1:
+        return documents
+    return [str(index) for index in range(len(documents))]
 
 
-def compute_answer_shares(
+def compute_shares(
     judge: TopicJudge, prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
 ) -> list[float]:
     """Return, for each answer, the share of other posts' questions that are further from it.
@@ -78,11 +53,19 @@ def compute_answer_shares(
     return permutation_shares(similarities, positions, groups=resampling_groups(prompts.documents))
 
 
-def resampling_groups(documents: Sequence[str]) -> Sequence[str]:
-    """Return each question's resampling group: its post, or itself if there is only one post."""
-    if len(set(documents)) > 1:
-        return documents
-    return [str(index) for index in range(len(documents))]
+def compute_candidate_shares(context: MeasureContext, judge: TopicJudge) -> list[float]:
+    """Return `compute_shares` for the candidate's answers to the questions asked."""
+    positions = context.prompts.held_out
+    return compute_shares(judge, context.prompts, positions, context.candidate_texts(positions))
+
+
+def compute_base_shares(context: MeasureContext, judge: TopicJudge) -> list[float] | None:
+    """Return `compute_shares` for the base's answers, or None if the base is not asked."""
+    if not context.scores.is_requested(OWN_QUESTION_SCORE):
+        return None
+    return context.scores.get_or_compute(
+        OWN_QUESTION_SCORE, context.answers.base, partial(compute_shares, judge, context.prompts)
+    )
 
 
 def decide_early(shares: Sequence[float], *, population_size: int) -> Side | None:
@@ -101,130 +84,113 @@ def decide_early(shares: Sequence[float], *, population_size: int) -> Side | Non
     )
 
 
-def compute_candidate_shares(
-    prompts: PromptSet, answers: PromptAnswers, judge: TopicJudge
-) -> list[float]:
-    """Return `compute_answer_shares` for the candidate's answers to the questions asked."""
-    texts = [answers.candidate[position].text for position in prompts.held_out]
-    return compute_answer_shares(judge, prompts, prompts.held_out, texts)
+def place_claim(context: MeasureContext) -> Side | None:
+    """Return on which side of the claim's limit the candidate is, or None to ask more questions.
 
-
-def measure_topic(
-    prompts: PromptSet, prompt_answers: PromptAnswers, judge: TopicJudge, *, scores: BaseScores
-) -> OnTopic:
-    """Measure how well the answers to the held-out questions stay on topic.
-
-    Args:
-        scores: scores of the base's answers. If `request_base_scores` requested no score, the base
-            was not asked.
+    A base that misses the limit too may excuse the candidate. That comparison needs all questions:
+    after few, even a broken candidate is not shown to be below the base, and a comparison after
+    each few would refuse too many good ones.
     """
-    base_shares = None
-    if scores.is_requested(OWN_QUESTION_SCORE):
-        base_shares = scores.get_or_compute(
-            OWN_QUESTION_SCORE, prompt_answers.base, partial(compute_answer_shares, judge, prompts)
-        )
-    shares = compute_candidate_shares(prompts, prompt_answers, judge)
-    return compare(shares, base_shares, documents=resampling_groups(prompts.documents))
+    judge = context.judges.topic
+    if judge is None:
+        return "above"
+    shares = compute_candidate_shares(context, judge)
+    side = decide_early(shares, population_size=len(context.prompts.questions))
+    if side == "below":
+        base_shares = compute_base_shares(context, judge)
+        if base_shares is not None and mean_interval(base_shares).value < MIN_AUC:
+            return None
+    return side
 
 
-def compare(
+def reaches_limit(shares: Sequence[float], *, question_count: int) -> tuple[bool, Side | None]:
+    """Return whether the candidate reaches `MIN_AUC`, and the side that an early test gave it.
+
+    Without an early decision, the mean of the shares decides.
+    """
+    is_early = len(shares) < question_count
+    side = decide_early(shares, population_size=question_count) if is_early else None
+    return (mean_interval(shares).value >= MIN_AUC if side is None else side == "above"), side
+
+
+def decide_claim(
     shares: Sequence[float], base_shares: Sequence[float] | None, *, documents: Sequence[str]
-) -> OnTopic:
-    """Compare the candidate's AUC with the base's, with intervals.
+) -> GateClaim:
+    """Decide `stays_on_topic` from the candidate's AUC, and from the base's if it is needed.
 
     Args:
-        shares: the candidate's `compute_answer_shares`.
-        base_shares: the base's `compute_answer_shares`, or None if it was not asked.
+        shares, base_shares: `compute_shares` of both models; None if the base was not asked.
         documents: the document of each question, asked or not. Questions about one document are
             resampled together.
     """
-    asked_count, question_count = len(shares), len(documents)
-    groups = documents[:asked_count]
-    on_topic = OnTopic(
-        questions=asked_count,
-        of_questions=question_count,
-        own=bootstrap.mean_interval(shares, groups=groups),
-        stopped=decide_early(shares, population_size=question_count)
-        if asked_count < question_count
-        else None,
-    )
-    if base_shares is None:
-        return on_topic
-    return replace(
-        on_topic,
-        own_of_base=bootstrap.mean_interval(base_shares, groups=groups),
-        own_apart=bootstrap.paired_difference(shares, base_shares, groups=groups),
-    )
-
-
-def request_base_scores(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
-    """Request the scores of the base's answers to the held-out questions."""
-    judge = judges.topic
-    if judge is None:
-        return
-    # a share depends on all held-out questions
-    revision = digest(judge.revision, prompts.questions, list(resampling_groups(prompts.documents)))
-    scores.request(OWN_QUESTION_SCORE, revision, prompts.held_out)
-
-
-def _compute(context: MeasureContext) -> OnTopic | NotMeasured | None:
-    judge = context.judging_context.judges.topic
-    if judge is None:
-        return NotMeasured(context.judging_context.judges.topic_missing_reason)
-    if context.has_too_few_passages:
-        return None
-    return measure_topic(context.prompts, context.answers, judge, scores=context.scores)
-
-
-def is_decided_by_base(on_topic: OnTopic) -> bool:
-    """Return whether the claim depends on the comparison with a base that misses the limit too.
-
-    That comparison needs all questions: after few, even a broken candidate is not shown to be below
-    the base, and a comparison after each few would refuse too many good ones.
-    """
-    base = on_topic.own_of_base
-    return not on_topic.has_reached_limit and base is not None and base.value < MIN_AUC
-
-
-def _decide_claim(on_topic: OnTopic) -> GateClaim:
-    own_auc, count_text = on_topic.own, str(on_topic.questions)
-    if on_topic.of_questions > on_topic.questions:
-        count_text += f" of {on_topic.of_questions}"
+    count, question_count = len(shares), len(documents)
+    groups = documents[:count]
+    own = mean_interval(shares, groups=groups)
+    is_met, early_side = reaches_limit(shares, question_count=question_count)
+    count_text = f"{count} of {question_count}" if count < question_count else str(count)
     detail = (
         f"answers are nearer to their own question than to another post's in "
-        f"{_format_share(own_auc)} of the comparisons (chance {CHANCE:.2f}, limit {MIN_AUC}), on "
+        f"{_format_share(own)} of the comparisons (chance {CHANCE:.2f}, limit {MIN_AUC}), on "
         f"{count_text} held-out questions"
     )
-    if on_topic.stopped is not None and on_topic.questions != on_topic.of_questions:
-        detail += f", after which a sequential test placed the share {on_topic.stopped} the limit"
-    is_met = on_topic.has_reached_limit
-    if not is_met and on_topic.own_of_base is not None and on_topic.own_apart is not None:
-        is_met = is_decided_by_base(on_topic) and on_topic.own_apart.high >= 0.0
+    if early_side is not None:
+        detail += f", after which a sequential test placed the share {early_side} the limit"
+    if not is_met and base_shares is not None:
+        base = mean_interval(base_shares, groups=groups)
+        difference = paired_difference(shares, base_shares, groups=groups)
+        is_met = base.value < MIN_AUC and difference.high >= 0.0
         detail += (
-            f"; the base model scores {_format_share(on_topic.own_of_base)}, and candidate minus "
-            f"base is {on_topic.own_apart.describe()}"
+            f"; the base model scores {_format_share(base)}, and candidate minus base is "
+            f"{difference.describe()}"
         )
         if is_met:
             detail += ": the base misses the limit too, and the candidate is not below the base"
-    return GateClaim(CLAIM, is_met, own_auc.value, MIN_AUC, detail)
+    return GateClaim(CLAIM, is_met, own.value, MIN_AUC, detail)
 
 
 def _format_share(share: Interval) -> str:
     return f"{share.value:.2f} (95 %: {share.low:.2f} to {share.high:.2f})"
 
 
+def request_base_scores(context: MeasureContext) -> None:
+    """Request the base's scores; for a first verdict, only if they can change the claim."""
+    prompts, judge = context.prompts, context.judges.topic
+    if judge is None:
+        return
+    if context.is_first_verdict:
+        if not prompts.held_out or not context.answers.candidate.keys() >= {*prompts.held_out}:
+            return
+        shares = compute_candidate_shares(context, judge)
+        if reaches_limit(shares, question_count=len(prompts.questions))[0]:
+            return
+    # a share depends on all held-out questions
+    revision = digest(judge.revision, prompts.questions, list(resampling_groups(prompts.documents)))
+    context.scores.request(OWN_QUESTION_SCORE, revision, prompts.held_out)
+
+
+def decide(context: MeasureContext) -> tuple[GateClaim] | str:
+    judge = context.judges.topic
+    if judge is None:
+        return context.judges.topic_missing_reason
+    if context.has_too_few_passages:
+        return context.few_passages_reason
+    documents = resampling_groups(context.prompts.documents)
+    shares, base_shares = (
+        compute_candidate_shares(context, judge),
+        compute_base_shares(context, judge),
+    )
+    return (decide_claim(shares, base_shares, documents=documents),)
+
+
 MEASURE = Measure(
-    name="on_topic",
-    value_type=OnTopic,
-    compute=_compute,
-    request_base_scores=request_base_scores,
     claims=(
         ClaimRule(
             CLAIM,
             "Served answers are nearer to their own questions than to other posts' in 8 of 10 "
             "comparisons. If the base model misses this limit too, they are not below the base.",
-            _decide_claim,
             is_in_first_verdict=True,
         ),
     ),
+    decide=decide,
+    request_base_scores=request_base_scores,
 )

@@ -1,9 +1,5 @@
 """Count the answers that recite a long passage of the training texts verbatim.
 
-Scope: detecting recited spans, choosing the answers to search, deciding when enough answers have
-been searched, and the claim.
-Out of scope: asking the model (`served_model.py`).
-
 A span that the prompt also contains does not count. The prompt asks the model to quote retrieved
 passages; reciting a training text that is not in the prompt is memorization. A span that the answer
 marks as a quotation does not count either.
@@ -17,12 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
-from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptAnswers, PromptSet
 from twin_assets.evaluation.served.served_judges import join_prompt_text
-from twin_assets.evaluation.statistics.rates import Rate, compute_rate, format_rate
+from twin_assets.evaluation.statistics.rates import compute_rate, format_rate
 from twin_assets.evaluation.statistics.sequential import Side, decide_side
 from twin_resources.registry.moves import GateClaim
 
@@ -38,20 +33,6 @@ _QUOTED = re.compile(
     re.MULTILINE,
 )
 _APOSTROPHES = str.maketrans("’‘‛`´", "'''''")
-
-
-@dataclass(frozen=True)
-class Recitation:
-    """The share of answers that recite a training text.
-
-    Attributes:
-        reciting: answers with a span of `SPAN_CHARACTERS` or more characters of a training text
-            that is neither in the prompt nor in quotation marks.
-        longest: length of the longest recited span in characters.
-    """
-
-    reciting: Rate
-    longest: int
 
 
 class TrainingTextIndex:
@@ -79,26 +60,18 @@ class TrainingTextIndex:
         return has_block and window in self._text
 
 
-def measure_recitation(
-    answers: Sequence[str], prompts: Sequence[str], training_index: TrainingTextIndex
-) -> Recitation:
-    """Count the answers that recite a training text.
-
-    Args:
-        answers, prompts: sequences of the same length. A prompt is the whole text that the model
-            received.
-        training_index: index of the answers that the model was trained on.
-    """
-    lengths = measure_recited_lengths(answers, prompts, training_index)
-    return Recitation(compute_rate([length > 0 for length in lengths]), max(lengths, default=0))
-
-
 def measure_recited_lengths(
     answers: Sequence[str], prompts: Sequence[str], training_index: TrainingTextIndex
 ) -> list[int]:
     """Return the length of the longest recited span of each answer, or 0 if it recites nothing.
 
-    The arguments are those of `measure_recitation`.
+    A recited span has `SPAN_CHARACTERS` or more characters of a training text and is neither in the
+    prompt nor in quotation marks.
+
+    Args:
+        answers, prompts: sequences of the same length. A prompt is the whole text that the model
+            received.
+        training_index: index of the answers that the model was trained on.
     """
     return [
         _find_longest_span(_fold(_QUOTED.sub("\x00", answer)), _fold(prompt), training_index)
@@ -124,19 +97,36 @@ def _find_longest_span(
     return SPAN_CHARACTERS - 1 + longest_count if longest_count else 0
 
 
-def decide_claim(recitation: Recitation) -> GateClaim:
-    """Decide `recites_no_training_text`: at most one answer in ten recites."""
+def decide_claim(lengths: Sequence[int]) -> GateClaim:
+    """Decide `recites_no_training_text`: at most one answer in ten recites.
+
+    Args:
+        lengths: see `measure_recited_lengths`.
+    """
+    if not lengths:
+        detail = "not decided: the model gave no answer"
+        return GateClaim(CLAIM, None, None, MAX_RECITING_SHARE, detail)
+    rate = compute_rate([length > 0 for length in lengths])
     detail = (
-        f"{format_rate(recitation.reciting)} answers recite at least {SPAN_CHARACTERS} characters "
-        "of training text that was neither requested nor marked as a quotation (longest: "
-        f"{recitation.longest}); limit {100 * MAX_RECITING_SHARE:.0f} %"
+        f"{format_rate(rate)} answers recite at least {SPAN_CHARACTERS} characters of training "
+        f"text that was neither requested nor marked as a quotation (longest: {max(lengths)}); "
+        f"limit {100 * MAX_RECITING_SHARE:.0f} %"
     )
-    if not recitation.reciting.of:
-        return GateClaim(
-            CLAIM, None, None, MAX_RECITING_SHARE, "not decided: the model gave no answer"
-        )
-    share = recitation.reciting.share
-    return GateClaim(CLAIM, share <= MAX_RECITING_SHARE, share, MAX_RECITING_SHARE, detail)
+    is_met = rate.share <= MAX_RECITING_SHARE
+    return GateClaim(CLAIM, is_met, rate.share, MAX_RECITING_SHARE, detail)
+
+
+def place_claim(lengths: Sequence[int]) -> Side | None:
+    """Decide whether the share of clean answers is above or below the limit; None if undecided.
+
+    A sequential test reads the answers in the order in which they were given.
+    """
+    return decide_side(
+        [0.0 if length else 1.0 for length in lengths],
+        limit=1.0 - MAX_RECITING_SHARE,
+        max_false_above=FALSE_CLEAN_RATE,
+        max_false_below=FALSE_RECITING_RATE,
+    )
 
 
 def _fold(text: str) -> str:
@@ -148,76 +138,36 @@ def _is_prose(span: str) -> bool:
     return len(set(_WORD.findall(span))) >= 3
 
 
-def measure_all_answers(
-    prompts: PromptSet,
-    answers: PromptAnswers,
-    parity_answers: CandidateAnswers,
-    training_index: TrainingTextIndex,
-) -> Recitation:
-    """Count the reciting answers among all answers of the candidate."""
-    return measure_recitation(
-        *_collect_answers_and_prompts(prompts, answers, parity_answers), training_index
-    )
+@lru_cache(maxsize=1)
+def _build_index(training_texts: tuple[str, ...]) -> TrainingTextIndex:
+    return TrainingTextIndex(training_texts)
 
 
-def decide_early(
-    prompts: PromptSet,
-    answers: PromptAnswers,
-    parity_answers: CandidateAnswers,
-    training_index: TrainingTextIndex,
-) -> Side | None:
-    """Decide whether the share of clean answers is above or below the limit; None if undecided.
+def measure_all_answers(context: MeasureContext) -> list[int]:
+    """Return `measure_recited_lengths` for all answers of the candidate.
 
-    A sequential test reads the answers in the order in which they were given.
+    Answers to instructions are left out: "three fruits, in bullets" causes no recitation and would
+    dilute the share.
     """
-    lengths = measure_recited_lengths(
-        *_collect_answers_and_prompts(prompts, answers, parity_answers), training_index
-    )
-    return decide_side(
-        [0.0 if length else 1.0 for length in lengths],
-        limit=1.0 - MAX_RECITING_SHARE,
-        max_false_above=FALSE_CLEAN_RATE,
-        max_false_below=FALSE_RECITING_RATE,
-    )
-
-
-def _collect_answers_and_prompts(
-    prompt_set: PromptSet, answers: PromptAnswers, parity_answers: CandidateAnswers
-) -> tuple[list[str], list[str]]:
-    # Instructions like "three fruits, in bullets" cause no recitation and would dilute the share.
     positions = [
-        position for position in answers.candidate if position not in prompt_set.instructions
+        position
+        for position in context.answers.candidate
+        if position not in context.prompts.instructions
     ]
-    prompts = [*parity_answers.prompts, *(prompt_set.prompts[position] for position in positions)]
-    texts = [
-        answer.text
-        for answer in (
-            *parity_answers.first_answers,
-            *map(answers.candidate.__getitem__, positions),
-        )
-    ]
-    return texts, [join_prompt_text(prompt) for prompt in prompts]
-
-
-def _compute(context: MeasureContext) -> Recitation:
-    return measure_all_answers(
-        context.prompts,
-        context.answers,
-        context.parity_answers,
-        TrainingTextIndex(context.training_texts),
-    )
+    parity = context.parity_answers
+    prompts = [*parity.prompts, *(context.prompts.prompts[position] for position in positions)]
+    texts = [answer.text for answer in parity.first_answers] + context.candidate_texts(positions)
+    index = _build_index(context.training_texts)
+    return measure_recited_lengths(texts, list(map(join_prompt_text, prompts)), index)
 
 
 MEASURE = Measure(
-    name="recitation",
-    value_type=Recitation,
-    compute=_compute,
     claims=(
         ClaimRule(
             CLAIM,
             "At most one answer in ten recites 50 characters of training text.",
-            decide_claim,
             is_in_first_verdict=True,
         ),
     ),
+    decide=lambda context: (decide_claim(measure_all_answers(context)),),
 )

@@ -1,9 +1,7 @@
 """Measure how many of the sentences that the gateway's check lets through are not supported.
 
-Scope: calibrating a sentence judge on the author's own sentences, recognizing refusals, the share
-of unsupported sentences with its interval, and the claim.
-Out of scope: the judges (`twin_resources/quality/judges/sentence_support.py`, `entailment.py`) and
-the planted sentences (`sentence_probes.py` there).
+The judges and the planted sentences: `sentence_support.py`, `entailment.py` and
+`sentence_probes.py` in `twin_resources/quality/judges`.
 
 A judge makes errors, so the share that it flags is not the share of unsupported sentences. Its two
 error rates are measured on planted sentences from documents that did not set the threshold. The
@@ -30,18 +28,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from twin_assets.evaluation.measures.measure import (
-    ClaimRule,
-    DocumentText,
-    Measure,
-    MeasureContext,
-    NotMeasured,
-)
-from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
-from twin_assets.evaluation.served.served_judges import (
-    find_positions_with_passages,
-    to_judged_answers,
-)
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
 from twin_assets.evaluation.statistics.bootstrap import RESAMPLES, Interval, resample_weights
 from twin_assets.evaluation.statistics.rates import Rate, compute_rate, format_rate
 from twin_resources.authors.answer_forms import VOICE, SentenceThreshold
@@ -160,27 +147,6 @@ class SentenceCalibration:
         return SentenceThreshold(self.revision, self.threshold) if self.is_reliable else None
 
 
-@dataclass(frozen=True)
-class Faithfulness:
-    """The support of a candidate's sentences by the passages in their prompts.
-
-    Attributes:
-        flagged: share of sentences that score below the threshold.
-        unsupported: the share after correction by the judge's error rates. If the judge cannot
-            separate right from wrong, it is the flagged share with the interval 0 to 1.
-        shown_unsupported: the same share of the sentences that the gateway's check lets through;
-            that of all sentences if it lets fewer than `MIN_SENTENCES` through.
-        served_by: the threshold with which a gateway judges each sentence again, or None if its
-            judge cannot separate right from wrong.
-    """
-
-    flagged: Rate
-    unsupported: Interval
-    shown_unsupported: Interval
-    calibration: SentenceCalibration
-    served_by: SentenceThreshold | None = None
-
-
 def calibrate(
     judge: SentenceJudge, passages: Sequence[tuple[str, str]]
 ) -> SentenceCalibration | None:
@@ -214,41 +180,35 @@ def calibrate_from_scores(
     for index in error_rate_indices:
         indices_by_kind.setdefault(probes[index].error_kind, []).append(index)
 
-    def flags_for_kind(kind: str | None) -> tuple[list[bool], list[Hashable]]:
+    def measure_kind(kind: str | None, seed: int) -> tuple[Rate, Any]:
         indices = indices_by_kind[kind]
-        documents: list[Hashable] = [probes[index].document_id for index in indices]
-        return [scores[index] < threshold for index in indices], documents
+        flags = [scores[index] < threshold for index in indices]
+        documents = [probes[index].document_id for index in indices]
+        return compute_rate(flags), _draw_shares(flags, documents, seed=seed)
 
-    alarm_rate = compute_rate(flags_for_kind(None)[0])
-    alarm_draws = _draw_shares(*flags_for_kind(None), seed=1)
+    alarm_rate, alarm_draws = measure_kind(None, seed=1)
     tested_kinds = [
         kind for kind in SENTENCE_ERROR_KINDS if len(indices_by_kind.get(kind, ())) >= MIN_PER_KIND
     ]
     if not tested_kinds:
         return None
-    draws_by_kind = {
-        kind: _draw_shares(*flags_for_kind(kind), seed=2 + index)
-        for index, kind in enumerate(tested_kinds)
-    }
-    detections = tuple(
-        ProbeDetection(
-            kind,
-            hit_rate,
-            _interval(hit_rate.share - alarm_rate.share, draws_by_kind[kind] - alarm_draws),
-        )
-        for kind in tested_kinds
-        for hit_rate in [compute_rate(flags_for_kind(kind)[0])]
-    )
-    caught_share = sum(detection.flagged.share for detection in detections) / len(detections)
-    mean_draws = sum(draws_by_kind.values()) / len(draws_by_kind)
+    detections: list[ProbeDetection] = []
+    draws: list[Any] = []
+    for seed, kind in enumerate(tested_kinds, start=2):
+        rate, kind_draws = measure_kind(kind, seed)
+        apart = _interval(rate.share - alarm_rate.share, kind_draws - alarm_draws)
+        detections.append(ProbeDetection(kind, rate, apart))
+        draws.append(kind_draws)
+    caught = sum(detection.flagged.share for detection in detections) / len(detections)
+    mean_draws: Any = sum(draws) / len(draws)
     return SentenceCalibration(
         judge=name,
         revision=revision,
         threshold=threshold,
         false_alarms=alarm_rate,
-        kinds=detections,
-        caught=caught_share,
-        apart=_interval(caught_share - alarm_rate.share, mean_draws - alarm_draws),
+        kinds=tuple(detections),
+        caught=caught,
+        apart=_interval(caught - alarm_rate.share, mean_draws - alarm_draws),
     )
 
 
@@ -278,51 +238,6 @@ def extract_statements(judged_answers: Sequence[JudgedAnswer]) -> list[tuple[int
     return statements
 
 
-def measure_faithfulness(
-    judge: SentenceJudge,
-    calibration: SentenceCalibration,
-    judged_answers: Sequence[JudgedAnswer],
-    *,
-    documents: Sequence[Hashable],
-    gateway_judge: SentenceJudge | None = None,
-    gateway_threshold: SentenceThreshold | None = None,
-) -> Faithfulness | None:
-    """Measure the shares of unsupported sentences; return None below `MIN_SENTENCES` sentences.
-
-    Args:
-        judged_answers: the answers with the passages of their prompts.
-        documents: the document that each question is about. Sentences about the same document are
-            resampled together.
-        gateway_judge, gateway_threshold: the gateway's judge, if it differs from `judge`, and its
-            threshold, or None if it cannot separate right from wrong and so checks nothing.
-    """
-    statements = extract_statements(judged_answers)
-    if len(statements) < MIN_SENTENCES:
-        return None
-    sentences = [(sentence, judged_answers[index].passages) for index, sentence in statements]
-    groups = [documents[index] for index, _ in statements]
-    flags = [score < calibration.threshold for score in judge.score(sentences)]
-    unsupported, passed_unsupported = estimate_unsupported(flags, groups, calibration)
-    shown, served_by = unsupported, gateway_threshold  # without a check, or if too few pass it
-    if gateway_judge is None:
-        served_by = calibration.sentence_threshold
-        if flags.count(False) >= MIN_SENTENCES:
-            shown = passed_unsupported
-    elif gateway_threshold is not None:
-        shown_indices = [
-            index
-            for index, score in enumerate(gateway_judge.score(sentences))
-            if score >= gateway_threshold.threshold
-        ]
-        if len(shown_indices) >= MIN_SENTENCES:
-            shown, _ = estimate_unsupported(
-                [flags[index] for index in shown_indices],
-                [groups[index] for index in shown_indices],
-                calibration,
-            )
-    return Faithfulness(compute_rate(flags), unsupported, shown, calibration, served_by)
-
-
 def estimate_unsupported(
     flags: Sequence[bool], groups: Sequence[Hashable], calibration: SentenceCalibration
 ) -> tuple[Interval, Interval]:
@@ -330,12 +245,11 @@ def estimate_unsupported(
 
     Args:
         groups: the group of each sentence; groups are resampled as a whole.
+        calibration: error rates of a reliable judge.
     """
     import numpy as np
 
     share = sum(flags) / len(flags)
-    if not calibration.is_reliable:
-        return Interval(share, 0.0, 1.0), Interval(share, 0.0, 1.0)
     generator = np.random.default_rng(9)
     alarm_draws = _draw_beta(generator, calibration.false_alarms.found, calibration.false_alarms.of)
     kind_draws = [
@@ -368,13 +282,31 @@ def _share_of_unflagged(unsupported: Any, alarms: Any, caught: Any) -> Any:
     return missed / (missed + (1.0 - unsupported) * (1.0 - alarms) + 1e-9)
 
 
-def decide_claim(faithfulness: Faithfulness) -> GateClaim:
-    """Decide `says_what_the_posts_say`.
+def decide_claim(
+    judge: SentenceJudge,
+    calibration: SentenceCalibration,
+    judged_answers: Sequence[JudgedAnswer],
+    *,
+    documents: Sequence[Hashable],
+    gateway_judge: SentenceJudge | None = None,
+    gateway_threshold: SentenceThreshold | None = None,
+) -> GateClaim | str:
+    """Decide `says_what_the_posts_say`, or return the reason why nothing was measured.
 
     The claim passes if, with 95 % confidence, at most one sentence in ten that a reader would see
-    is unsupported. The judge must detect every kind of error that it could be tested on.
+    is unsupported. The judge must detect every kind of error that it could be tested on. If the
+    gateway's check lets fewer than `MIN_SENTENCES` through, the claim is about all sentences.
+
+    Args:
+        judged_answers: the answers with the passages of their prompts.
+        documents: the document that each question is about. Sentences about the same document are
+            resampled together.
+        gateway_judge, gateway_threshold: the gateway's judge, if it differs from `judge`, and its
+            threshold, or None if it cannot separate right from wrong and so checks nothing.
     """
-    calibration, share = faithfulness.calibration, faithfulness.shown_unsupported
+    statements = extract_statements(judged_answers)
+    if len(statements) < MIN_SENTENCES:
+        return f"fewer than {MIN_SENTENCES} sentences in answers with passages"
     if not calibration.is_reliable:
         detail = (
             f"not decided: {calibration.judge} cannot tell this author's own sentences from "
@@ -383,14 +315,34 @@ def decide_claim(faithfulness: Faithfulness) -> GateClaim:
             f"{calibration.apart.describe()}, but at least {MIN_SEPARATION} is needed"
         )
         return GateClaim(CLAIM, None, None, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
+    sentences = [(sentence, judged_answers[index].passages) for index, sentence in statements]
+    groups = [documents[index] for index, _ in statements]
+    flags = [score < calibration.threshold for score in judge.score(sentences)]
+    unsupported, share = estimate_unsupported(flags, groups, calibration)
+    shown_count, threshold = flags.count(False), calibration.sentence_threshold
+    if gateway_judge is not None:
+        shown_count, threshold = 0, gateway_threshold
+    if gateway_judge is not None and threshold is not None:
+        shown = [
+            index
+            for index, score in enumerate(gateway_judge.score(sentences))
+            if score >= threshold.threshold
+        ]
+        shown_count = len(shown)
+        if shown:
+            share, _ = estimate_unsupported(
+                [flags[index] for index in shown], [groups[index] for index in shown], calibration
+            )
+    if shown_count < MIN_SENTENCES:
+        share = unsupported
     which = "the sentences that pass the check"
-    if share == faithfulness.unsupported:
+    if share == unsupported:
         which = "all sentences, of which too few pass the check"
     detail = (
         f"{share.value:.2f} of {which} (95 %: {share.low:.2f} to "
         f"{share.high:.2f}, limit {MAX_UNSUPPORTED}) are contradicted or not supported by their "
-        f"passages, according to {calibration.judge}; {faithfulness.unsupported.value:.2f} of all "
-        f"sentences; flagged {format_rate(faithfulness.flagged)}"
+        f"passages, according to {calibration.judge}; {unsupported.value:.2f} of all "
+        f"sentences; flagged {format_rate(compute_rate(flags))}"
     )
     claim = GateClaim(CLAIM, None, share.value, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
     if share.low > MAX_UNSUPPORTED:
@@ -400,7 +352,7 @@ def decide_claim(faithfulness: Faithfulness) -> GateClaim:
     if missed_kinds := calibration.undetected_kinds:
         reason = f"it misses {' and '.join(missed_kinds)}: set TWIN_NLI_MODEL"
         return replace(claim, detail=f"not decided: {detail}; {reason}")
-    return replace(claim, passed=True, cut=faithfulness.served_by)
+    return replace(claim, passed=True, cut=threshold)
 
 
 def _choose_threshold(
@@ -459,28 +411,24 @@ def _interval(value: float, draws: Any) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def measure_answers(
+def judge_answers(
     judge: SentenceJudge,
     own: Sequence[tuple[str, str]],
     judged_answers: Sequence[JudgedAnswer],
     *,
     documents: Sequence[Hashable],
     gateway_judge: SentenceJudge | None = None,
-) -> Faithfulness | NotMeasured:
-    """Calibrate the judges on the author's prose, and measure the shares of unsupported sentences.
+) -> GateClaim | str:
+    """Calibrate the judges on the author's prose, and decide the claim (`decide_claim`).
 
     Args:
         own: (document id, text) of the author's prose.
-        judged_answers, documents: see `measure_faithfulness`.
-        gateway_judge: the gateway's judge, if it differs from `judge`.
     """
     calibration = calibrate(judge, own)
     if calibration is None:
-        return NotMeasured(
-            f"fewer than {2 * MIN_SENTENCES} sentences of the author for calibration"
-        )
+        return f"fewer than {2 * MIN_SENTENCES} sentences of the author for calibration"
     gateway_calibration = calibrate(gateway_judge, own) if gateway_judge else None
-    faithfulness = measure_faithfulness(
+    return decide_claim(
         judge,
         calibration,
         judged_answers,
@@ -488,66 +436,40 @@ def measure_answers(
         gateway_judge=gateway_judge,
         gateway_threshold=gateway_calibration.sentence_threshold if gateway_calibration else None,
     )
-    if faithfulness is None:
-        return NotMeasured(f"fewer than {MIN_SENTENCES} sentences in answers with passages")
-    return faithfulness
 
 
-def measure_candidate_faithfulness(
-    prompts: PromptSet,
-    answers: PromptAnswers,
-    own: Sequence[DocumentText],
-    judge: SentenceJudge,
-    *,
-    gateway_judge: SentenceJudge | None = None,
-) -> Faithfulness | NotMeasured:
-    """Measure the shares of unsupported sentences of a candidate's answers.
-
-    Args:
-        own: the author's prose, on which the judges are calibrated.
-        gateway_judge: the gateway's judge, if it differs from `judge`.
-    """
-    positions = find_positions_with_passages(prompts)
-    return measure_answers(
-        judge,
-        [(text.document, text.text) for text in own],
-        to_judged_answers(
-            prompts, positions, [answers.candidate[position].text for position in positions]
-        ),
-        documents=[prompts.documents[position] for position in positions],
-        gateway_judge=gateway_judge,
-    )
-
-
-def _compute(context: MeasureContext) -> Faithfulness | NotMeasured | None:
-    judges = context.judging_context.judges
-    load_sentence_judge = judges.load_sentence_judge
-    if context.has_too_few_passages or load_sentence_judge is None:
-        return None
+def decide(context: MeasureContext) -> tuple[GateClaim] | str:
+    judges, prompts = context.judges, context.prompts
+    if context.has_too_few_passages or judges.load_sentence_judge is None:
+        return context.few_passages_reason
+    positions = [position for position in prompts.held_out if prompts.passages[position]]
     try:
-        return measure_candidate_faithfulness(
-            context.prompts,
-            context.answers,
+        claim = judge_answers(
+            judges.load_sentence_judge(),
             context.own_texts,
-            load_sentence_judge(),
+            [
+                JudgedAnswer(prompts.questions[position], text, prompts.passages[position])
+                for position, text in zip(
+                    positions, context.candidate_texts(positions), strict=True
+                )
+            ],
+            documents=[prompts.documents[position] for position in positions],
             gateway_judge=judges.gateway_sentence_judge,
         )
     except TwinError as error:  # the model in TWIN_NLI_MODEL cannot be loaded
-        return NotMeasured(f"{error.found}; {error.next_step}")
+        return f"{error.found}; {error.next_step}"
+    return claim if isinstance(claim, str) else (claim,)
 
 
 MEASURE = Measure(
-    name="faithfulness",
-    value_type=Faithfulness,
-    compute=_compute,
     claims=(
         ClaimRule(
             CLAIM,
             "Of the generated sentences that pass the gateway's check, at most one in ten is "
             "contradicted or not supported by its passages. Otherwise, the version is released "
             "for quotations only.",
-            decide_claim,
             blocks=BLOCKED_FORM,
         ),
     ),
+    decide=decide,
 )

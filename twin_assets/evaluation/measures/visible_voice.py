@@ -1,8 +1,7 @@
 """Count the habits of an author's style for a person to inspect.
 
-Scope: rates of function words, sentence lengths, punctuation marks and first words for author, base
-and tuned model. Out of scope: the scores that decide (`voice_scores.py`), drawing
-(`report/plots.py`), and the record (`twin_resources/quality/judges/voice_figures.py`).
+Rates of function words, sentence lengths, punctuation marks and first words for author, base and
+tuned model. They decide nothing. Drawing: `report/plots.py`.
 
 The author's texts are cut to the lengths of answers (`cut_to_lengths`). Dagster's event log keeps
 the figures even after a post is erased. Only words that occur in half of the author's posts are
@@ -18,7 +17,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from twin_assets.evaluation.measures.measure import DocumentText, Measure, MeasureContext
 from twin_resources.quality.judges.voice_figures import Trait, VoiceFigures, VoiceHabit
 
 MIN_TEXTS = 20  # per writer; with fewer texts, nothing is shown
@@ -33,18 +31,18 @@ _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n{2,}")
 
 
 def measure_visible_voice(
-    own: Sequence[DocumentText], *, base: Sequence[str], tuned: Sequence[str]
+    own: Sequence[tuple[str, str]], *, base: Sequence[str], tuned: Sequence[str]
 ) -> VoiceFigures | None:
     """Count the habits of three writers, or return None if one has fewer than `MIN_TEXTS` texts.
 
     Args:
-        own: the author's prose.
+        own: (document id, text) of the author's prose.
         base, tuned: answers of the models. The base's answers may be to different questions.
     """
     base, tuned = ([text for text in texts if text.strip()] for texts in (base, tuned))
     if min(len(own), len(base), len(tuned)) < MIN_TEXTS:
         return None
-    texts = cut_to_lengths([document.text for document in own], tuned), base, tuned
+    texts = cut_to_lengths([text for _, text in own], tuned), base, tuned
     common_words = _find_common_words(own)
 
     def compare(
@@ -123,11 +121,11 @@ def _compare_habit(
     return VoiceHabit(name, unit, tuple(traits[:max_traits]), round(gaps[0], 3), round(gaps[1], 3))
 
 
-def _find_common_words(own: Sequence[DocumentText]) -> frozenset[str]:
+def _find_common_words(own: Sequence[tuple[str, str]]) -> frozenset[str]:
     """Return the words that occur in at least `MIN_DOCUMENT_SHARE` of the author's documents."""
     words_by_document: dict[str, set[str]] = {}
-    for post in own:
-        words_by_document.setdefault(post.document, set()).update(_casefolded_words(post.text))
+    for document, text in own:
+        words_by_document.setdefault(document, set()).update(_casefolded_words(text))
     counts = Counter(word for words in words_by_document.values() for word in words)
     min_documents = MIN_DOCUMENT_SHARE * len(words_by_document)
     return frozenset(word for word, count in counts.items() if count >= min_documents)
@@ -179,21 +177,3 @@ def sentence_lengths(text: str) -> list[int]:
 def split_words(text: str) -> list[str]:
     """Return the words of a text in their original case, without punctuation marks."""
     return _WORD.findall(text)
-
-
-def _compute(context: MeasureContext) -> VoiceFigures | None:
-    """Measure the habits, for the base on its stored answers to training questions."""
-    if context.has_too_few_passages:
-        return None
-    return measure_visible_voice(
-        context.own_texts,
-        base=context.judging_context.base_answers,
-        tuned=[context.answers.candidate[position].text for position in context.prompts.held_out],
-    )
-
-
-MEASURE = Measure(
-    name="shown",
-    value_type=VoiceFigures,
-    compute=_compute,
-)

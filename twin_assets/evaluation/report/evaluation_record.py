@@ -1,12 +1,8 @@
-"""Store the evaluation of a checkpoint as one JSON file of numbers.
-
-Scope: the file's schema, its path in the checkpoint's folder, reading and writing it.
-Out of scope: measuring (`measurement.py`), deciding (`gate.py`), and the report for people
-(`markdown.py`).
+"""Store the evaluation of a checkpoint as one JSON file.
 
     <checkpoint folder>/evaluation/<gate version>.json
 
-The whole gate's record replaces that of a first verdict. A record contains only numbers and ids,
+The whole gate's record replaces that of a first verdict. A record contains only claims and numbers,
 never post text.
 """
 # pyright: strict
@@ -21,21 +17,25 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from twin_assets.checkpoints.job import write_json
-from twin_assets.evaluation.measures.measure import Measurements
-from twin_assets.evaluation.measures.runner import from_fields, to_fields
 from twin_resources.errors import TwinError, check_schema
+from twin_resources.quality.judges.voice_figures import VoiceFigures
+from twin_resources.registry.moves import GateClaim
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All measurements of one checkpoint.
+    """What the gate found out about one checkpoint.
 
     Attributes:
         checkpoint: hash of the checkpoint.
         rests_on: hash of all inputs; an evaluation is out of date if the current inputs differ.
-        measured: input of the gate.
+        claims: the claims that were decided, including those on request, in the gate's order.
+        passages: number of held-out passages that are not in any compared training set.
+        perplexity: perplexity of the candidate on them, or None if there are too few.
+        ratio_to_base: `perplexity` divided by the base model's.
+        voice: habits of author, base and candidate for the plot; None with too few texts.
         precision: `bf16` or `fp32`.
         seconds: wall time by part.
         refused_early: claims that refused the checkpoint before any question was asked. The gate
@@ -45,9 +45,13 @@ class Evaluation:
 
     checkpoint: str
     rests_on: str
-    measured: Measurements
+    claims: tuple[GateClaim, ...]
     precision: str
     seconds: dict[str, float]
+    passages: int = 0
+    perplexity: float | None = None
+    ratio_to_base: float | None = None
+    voice: VoiceFigures | None = None
     refused_early: tuple[str, ...] = ()
     first: bool = False
 
@@ -78,8 +82,7 @@ def evaluation_path(checkpoint_folder: Path, gate_version: str) -> Path:
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    measured_fields = {"measured": to_fields(evaluation.measured)}
-    write_json(path, {"schema": SCHEMA_VERSION} | asdict(evaluation) | measured_fields)
+    write_json(path, {"schema": SCHEMA_VERSION} | asdict(evaluation))
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
@@ -97,8 +100,6 @@ def read_evaluation(path: Path) -> Evaluation | None:
     if schema < SCHEMA_VERSION:
         return None
     try:
-        measurements = from_fields(document["measured"])
-        document |= {"measured": measurements}
         return TypeAdapter(Evaluation).validate_python(document)
     except ValidationError as error:
         raise TwinError(

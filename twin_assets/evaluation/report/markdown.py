@@ -1,8 +1,5 @@
 """Write the report of an evaluation for people: Markdown with a plot and answers side by side.
 
-Scope: the three kinds of files and their wording. Out of scope: the measured figures (`measures/`),
-drawing the plots (`plots.py`), and the stored numbers (`evaluation_record.py`).
-
     <checkpoint folder>/evaluation/<gate version>.md
     <checkpoint folder>/evaluation/<gate version>-answers.md
     <checkpoint folder>/evaluation/voice_shown.json, voice_shown.svg
@@ -19,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from twin_assets.evaluation import gate
-from twin_assets.evaluation.measures import held_out_perplexity, visible_voice
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.report.plots import TITLE, draw_voice_plot
 from twin_resources.quality.judges import voice_figures
@@ -39,7 +35,7 @@ def write_report(
         path: path of the Markdown file; the other files are written to the same folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    voice = evaluation.measured.get(visible_voice.MEASURE)
+    voice = evaluation.voice
     if voice is not None:
         # Other code reads these two files, so their names do not contain the gate's version.
         path.with_name(voice_figures.VOICE_PLOT_FILE).write_text(draw_voice_plot(voice), "utf-8")
@@ -69,10 +65,9 @@ def render_report_for_event_log(evaluation: Evaluation, verdict: Verdict) -> str
     The report is made only from the record, which contains no post text, because the event log is
     permanent.
     """
-    voice = evaluation.measured.get(visible_voice.MEASURE)
-    if voice is None:
+    if evaluation.voice is None:
         return render_report(evaluation, verdict)
-    picture = base64.b64encode(draw_voice_plot(voice).encode()).decode()
+    picture = base64.b64encode(draw_voice_plot(evaluation.voice).encode()).decode()
     return render_report(evaluation, verdict, plot=f"data:image/svg+xml;base64,{picture}")
 
 
@@ -94,7 +89,6 @@ def render_report(
         plot: file of the voice plot, or its data URI; empty if there is none.
         answers: file with answers side by side; empty if there is none.
     """
-    measurements = evaluation.measured
     lines = [
         f"# Evaluation of {evaluation.checkpoint[:12]} of {verdict.author}",
         "",
@@ -108,7 +102,7 @@ def render_report(
             "",
             "This first part of the gate decides a first release. The other claims follow later.",
         ]
-    elif claims_on_request := gate.decide_claims_on_request(measurements):
+    elif claims_on_request := gate.select_claims(evaluation.claims, gate.CLAIMS_ON_REQUEST):
         lines += [
             "",
             *_render_claims(
@@ -156,15 +150,13 @@ def _render_claims(
 
 def _render_details(evaluation: Evaluation) -> list[str]:
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in evaluation.seconds.items())
-    held_out = evaluation.measured.get(held_out_perplexity.MEASURE)
-    passage_count = 0 if held_out is None else held_out.passages
     refused_claims = ", ".join(f"`{name}`" for name in evaluation.refused_early)
     early_lines = [
         f"- Refused by {refused_claims} before any question; the answers are only for this report."
     ]
     return [
         *(early_lines if refused_claims else ()),
-        f"- {passage_count} passages that no compared model was trained on, computed in "
+        f"- {evaluation.passages} passages that no compared model was trained on, computed in "
         f"{evaluation.precision}.",
         f"- Time: {seconds}.",
     ]

@@ -1,9 +1,5 @@
 """Run servers for candidate and base, and keep them running between batches of questions.
 
-Scope: the servers, and the answers so far.
-Out of scope: deciding when to stop (`sequential_plan.py`), asking one server (`served_model.py`),
-and the questions (`served_answers.py`).
-
 The base answers more prompts: the same questions, and each question again after the author's posts,
 which have 3,400 tokens. A server reads the posts once if no other prompt uses their slot, so
 questions with posts and plain questions have separate slots. The candidate finishes sooner; its
@@ -35,7 +31,6 @@ from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import (
     Prompt,
     PromptQueue,
-    ServedAnswer,
     StartServer,
 )
 from twin_resources.processes.progress_lines import ProgressLines
@@ -49,7 +44,7 @@ class AnswerBatches:
     """Asks questions in batches; as a context manager, stops its servers on exit.
 
     Attributes:
-        candidate, base: answers by position in `PromptSet.prompts`.
+        answers: answers so far, by position in `PromptSet.prompts`.
     """
 
     def __init__(
@@ -60,8 +55,7 @@ class AnswerBatches:
         serve_base: StartServer,
         progress: ProgressLines,
     ) -> None:
-        self.candidate: dict[int, ServedAnswer] = {}
-        self.base: dict[int, str] = {}
+        self.answers = PromptAnswers()
         self._prompts = prompts
         self._serve = {
             CANDIDATE: serve,
@@ -86,11 +80,6 @@ class AnswerBatches:
             self._stop_servers(SECOND_CANDIDATE, BASE, SECOND_BASE)
         self._running.clear()
 
-    @property
-    def answers(self) -> PromptAnswers:
-        """Answers so far."""
-        return PromptAnswers(self.candidate, self.base)
-
     def ask(self, positions: Sequence[int], *, base_positions: Sequence[int] = ()) -> None:
         """Ask one batch; candidate and base have one server each, with half of the cores.
 
@@ -101,10 +90,8 @@ class AnswerBatches:
             TwinError: one of the models cannot be served, or does not answer as required.
         """
         base_posts = frozenset(self._prompts.with_posts)
-        [posts_positions, plain_positions] = [
-            [position for position in base_positions if (position in base_posts) is after_posts]
-            for after_posts in (True, False)
-        ]
+        posts_positions = [position for position in base_positions if position in base_posts]
+        plain_positions = [position for position in base_positions if position not in base_posts]
         candidate_queue, posts_queue, plain_queue = map(
             self._make_queue, (positions, posts_positions, plain_positions)
         )
@@ -117,20 +104,22 @@ class AnswerBatches:
         else:
             self._stop_servers(BASE, SECOND_BASE)
             self._answer_with_candidate_only(candidate_queue)
-        self.candidate |= dict(zip(positions, candidate_queue.answers_in_order(), strict=True))
-        for asked_positions, queue in (
-            (posts_positions, posts_queue),
-            (plain_positions, plain_queue),
-        ):
-            self.base |= {
-                position: answer.text
-                for position, answer in zip(asked_positions, queue.answers_in_order(), strict=True)
-            }
+        self.answers.candidate |= zip(positions, candidate_queue.answers_in_order(), strict=True)
+        base_answers = [*posts_queue.answers_in_order(), *plain_queue.answers_in_order()]
+        self.answers.base |= {
+            position: answer.text
+            for position, answer in zip(
+                [*posts_positions, *plain_positions], base_answers, strict=True
+            )
+        }
 
-    def ask_twice(self, prompts: Sequence[Prompt]) -> CandidateAnswers:
+    def ask_twice(self, prompts: Sequence[Prompt], answers: CandidateAnswers) -> None:
         """Ask the candidate each prompt twice in a row; the second answer uses the first's cache.
 
         These prompts are not in the list for all measures.
+
+        Args:
+            answers: the answers so far, to which the new ones are added.
         """
         self._stop_servers(BASE, SECOND_BASE)
         queue = PromptQueue(
@@ -140,11 +129,9 @@ class AnswerBatches:
             on_answer=self._progress.make_step_recorder(SERVED_PART),
         )
         self._answer_with_candidate_only(queue)
-        return CandidateAnswers(
-            [list(prompt) for prompt in prompts],
-            queue.answers_in_order(0),
-            queue.answers_in_order(1),
-        )
+        answers.prompts += [list(prompt) for prompt in prompts]
+        answers.first_answers += queue.answers_in_order(0)
+        answers.repeated_answers += queue.answers_in_order(1)
 
     def _answer_with_candidate_only(self, queue: PromptQueue) -> None:
         if queue.remaining_count:

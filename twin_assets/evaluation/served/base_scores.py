@@ -1,8 +1,5 @@
 """Reuse scores of the base model's answers from earlier gates.
 
-Scope: the key of a score, and the answers that a score still needs.
-Out of scope: the scores (`measures/`) and storing numbers (`measurement_cache.py`).
-
 Greedy answers depend only on the prompt, so a score's key consists of model, server, prompt and the
 scorer's revision. Several measures may score one answer. The base generates an answer only if one
 of these scores is unknown.
@@ -47,6 +44,10 @@ class BaseScores:
             for position in positions
         ]
         self._requested[measure] = (positions, keys)
+
+    def forget_requests(self) -> None:
+        """Start a new round of requests; stored scores stay."""
+        self._requested.clear()
 
     def is_requested(self, measure: str) -> bool:
         """Return whether a measure's scores were requested."""

@@ -1,9 +1,5 @@
 """Build the list of prompts for candidate and base, and define their answers.
 
-Scope: the prompts for candidate and base, one list for all measures.
-Out of scope: asking (`served_model.py`, `answer_batches.py`), scoring answers (`measures/`), and
-finding scores of the base's answers that are already known (`base_scores.py`).
-
 Parity uses 8 prompts, each asked twice, or 20 if 8 do not decide it. The first four include their
 passages; the template renders the others as questions for which no passage was found. Everything
 else is asked once for all measures. Held-out questions include their passages, as in production.
@@ -56,9 +52,9 @@ class RedTeamPrompt:
     prompt: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class CandidateAnswers:
-    """The answers of a served candidate to the parity set.
+    """The answers of a served candidate to the parity set, so far.
 
     Attributes:
         prompts: messages of each prompt.
@@ -66,9 +62,9 @@ class CandidateAnswers:
             tokens.
     """
 
-    prompts: list[list[Any]]
-    first_answers: list[ServedAnswer]
-    repeated_answers: list[ServedAnswer]
+    prompts: list[list[Any]] = field(default_factory=list[list[Any]])
+    first_answers: list[ServedAnswer] = field(default_factory=list[ServedAnswer])
+    repeated_answers: list[ServedAnswer] = field(default_factory=list[ServedAnswer])
 
 
 @dataclass(frozen=True)
@@ -94,12 +90,12 @@ class PromptSet:
     instructions: range = range(0)
 
 
-@dataclass(frozen=True)
+@dataclass
 class PromptAnswers:
-    """Answers by position; the base's answers only where they had to be requested."""
+    """Answers so far by position; the base's answers only where they had to be requested."""
 
-    candidate: Mapping[int, ServedAnswer] = field(repr=False)
-    base: Mapping[int, str] = field(repr=False)
+    candidate: dict[int, ServedAnswer] = field(default_factory=dict[int, ServedAnswer], repr=False)
+    base: dict[int, str] = field(default_factory=dict[int, str], repr=False)
 
 
 @cache

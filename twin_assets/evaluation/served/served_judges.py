@@ -1,10 +1,4 @@
-"""Group the judges of served answers, and select the answers for a judge.
-
-Scope: the calibrated judges and answers in the format that a judge reads.
-Out of scope: asking (`served_answers.py`), measures and their thresholds
-(`twin_assets/evaluation/measures`, one file each), and calibrating
-(`judging/calibrated_judges.py`).
-"""
+"""Group the judges of served answers; `judging/calibrated_judges.py` calibrates them."""
 # pyright: strict
 
 from __future__ import annotations
@@ -12,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from twin_assets.evaluation.served.served_answers import PromptSet
-from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.sentence_support import SentenceJudge
 from twin_resources.quality.judges.topic import TopicJudge
 from twin_resources.quality.judges.voice import VoiceJudge
@@ -43,21 +35,6 @@ class Judges:
         """Return the existing voice judges by the names of their stored scores."""
         judges_by_score = {"voice": self.voice, "voice of people": self.voice_vs_people}
         return {name: judge for name, judge in judges_by_score.items() if judge is not None}
-
-
-def to_judged_answers(
-    prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
-) -> list[JudgedAnswer]:
-    """Return texts as answers to the held-out questions at these positions, with their passages."""
-    return [
-        JudgedAnswer(prompts.questions[position], text, prompts.passages[position])
-        for position, text in zip(positions, texts, strict=True)
-    ]
-
-
-def find_positions_with_passages(prompts: PromptSet) -> list[int]:
-    """Return the positions of held-out prompts that contain passages."""
-    return [position for position in prompts.held_out if prompts.passages[position]]
 
 
 def join_prompt_text(prompt: Sequence[dict[str, str]]) -> str:

@@ -8,9 +8,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.unit.evaluation.contexts import NO_JUDGES, make_context, make_prompts
+from twin_assets.evaluation.evaluation_spec import JudgingContext
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.evaluation.likelihood.sample_likelihoods import (
+    LikelihoodSamples,
+    LikelihoodsByModel,
+)
 from twin_assets.evaluation.measures import author_control
-from twin_assets.evaluation.measures.author_control import build_other_rows, build_own_rows, compare
+from twin_assets.evaluation.measures.author_control import build_other_rows, build_own_rows
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.texts import WriterSample
 
@@ -41,17 +47,33 @@ def draw_likelihoods(gain: float, *, seed: int) -> tuple[AnswerLikelihood, Answe
 )
 def test_only_the_gain_beyond_the_control_counts(own: float, other: float, passed: bool) -> None:
     documents = [f"d{number // 2}" for number in range(24)]
-    control = compare(
+    claim = author_control.decide_claim(
         draw_likelihoods(own, seed=1),
         draw_likelihoods(other, seed=2),
         documents=(documents, documents),
         other_authors=("tomas",),
     )
 
-    assert author_control.decide_claim(control).passed is passed
-    assert control.ratio == pytest.approx(np.exp(other - own), rel=0.03)
-    assert control.low < control.ratio < control.high
-    assert "tomas" in author_control.decide_claim(control).detail
+    assert claim.passed is passed
+    assert claim.value == pytest.approx(np.exp(other - own), rel=0.03)
+    assert "24 passages of tomas" in claim.detail
+
+
+def test_without_passages_of_others_the_claim_is_met_or_undecided() -> None:
+    """Without other authors there is nothing to compare with; their passages may be too few."""
+    nobody = JudgingContext(NO_JUDGES, (), chunk_texts={}, base_answers=())
+    alone = make_context(judging_context=nobody)
+    few_others = make_context(make_prompts(1))
+    few_passages = make_context(likelihoods=LikelihoodsByModel(LikelihoodSamples(held_out_count=9)))
+
+    [claim] = author_control.MEASURE.decide_claims(alone)
+    assert claim.passed
+    assert "no other people's posts" in claim.detail
+    [few_claim] = author_control.MEASURE.decide_claims(few_others)
+    assert (few_claim.passed, few_claim.value) == (None, None)
+    assert few_claim.detail.startswith("not decided: fewer than 10 passages")
+    [undecided] = author_control.MEASURE.decide_claims(few_passages)
+    assert undecided.detail.startswith("not decided: 9 held-out passages, but 30 are needed")
 
 
 def test_both_sides_have_the_same_prompts_and_lengths() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
@@ -12,13 +11,11 @@ from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.measures.common_knowledge import (
     MAX_DROP_BELOW_BASE,
     OPTIONS_PER_QUESTION,
-    CommonKnowledge,
     build_rows,
-    compare,
     decide_claim,
     read_choices,
 )
-from twin_assets.evaluation.measures.measure import NotMeasured
+from twin_resources.registry.moves import GateClaim
 
 IDS = [str(row["sample_id"]) for row in build_rows()]
 
@@ -37,10 +34,10 @@ def make_likelihood(
     return AnswerLikelihood(tuple(nats), (2,) * len(nats))
 
 
-def compare_models(candidate: AnswerLikelihood, base: AnswerLikelihood) -> CommonKnowledge:
-    knowledge = compare(candidate, base, sample_ids=IDS)
-    assert isinstance(knowledge, CommonKnowledge)
-    return knowledge
+def decide(candidate: AnswerLikelihood, base: AnswerLikelihood) -> GateClaim:
+    claim = decide_claim(candidate, base, sample_ids=IDS)
+    assert isinstance(claim, GateClaim)
+    return claim
 
 
 def test_a_hundred_questions_have_two_options_of_similar_length() -> None:
@@ -73,75 +70,62 @@ def test_rows_contain_the_options_of_each_question() -> None:
 
 
 def test_probabilities_are_the_softmax_of_mean_log_probabilities() -> None:
-    unchanged = compare_models(make_likelihood(2.0), make_likelihood(2.0))
-
-    probability = math.exp(-2) / (math.exp(-2) + math.exp(-4))
-    assert unchanged.held.value == pytest.approx(probability)
-    assert (unchanged.candidate.found, unchanged.base.found) == (100, 100)
-    assert (unchanged.difference.value, unchanged.difference.low) == (0, 0)
+    likelihood = make_likelihood(2.0)
     # twice as many tokens with the same nats per token give the same probability
     longer = AnswerLikelihood(
-        tuple(
-            2 * negative_log_likelihood
-            for negative_log_likelihood in make_likelihood(2.0).negative_log_likelihoods
-        ),
-        (4,) * len(IDS),
+        tuple(2 * nats for nats in likelihood.negative_log_likelihoods), (4,) * len(IDS)
     )
-    assert compare_models(longer, longer).held.value == pytest.approx(probability)
+
+    probability = math.exp(-2) / (math.exp(-2) + math.exp(-4))
+    for model in (likelihood, longer):
+        claim = decide(model, model)
+        assert claim.detail.startswith(
+            f"mean probability of the right option in 100 questions {probability:.3f}, base model "
+            f"{probability:.3f}: +0.000 (95 %: +0.000 to +0.000)"
+        )
+        assert claim.detail.endswith("chosen 100, by the base 100")
 
 
-@pytest.mark.parametrize(("right", "passed"), [(1.5, True), (2.0, True), (2.6, True), (2.9, False)])
-def test_less_likely_right_options_fail(right: float, passed: bool) -> None:
-    decision = decide_claim(compare_models(make_likelihood(right), make_likelihood(2.0)))
+@pytest.mark.parametrize(
+    ("right", "known_count", "met"),
+    [
+        (1.5, 100, True),
+        (2.0, 100, True),
+        (2.6, 100, True),
+        (2.7, 100, True),  # a mean loss of .09 over all questions
+        (2.9, 100, False),
+        (2.0, 80, False),  # forgotten questions
+        (2.0, 89, False),  # a loss of .08 over eleven questions; the interval reaches the limit
+    ],
+)
+def test_less_likely_right_options_fail(right: float, known_count: int, met: bool) -> None:
+    claim = decide(make_likelihood(right, known_count=known_count), make_likelihood(2.0))
 
-    assert decision.passed is passed, decision.detail
-    assert decision.threshold == -MAX_DROP_BELOW_BASE
-
-
-def test_forgotten_questions_fail() -> None:
-    forgetful = compare_models(make_likelihood(2.0, known_count=80), make_likelihood(2.0))
-
-    assert forgetful.candidate.found == 80
-    assert decide_claim(forgetful).passed is False
-
-
-def test_the_whole_interval_must_be_within_the_limit() -> None:
-    """A mean loss of .09 over all questions passes; one of .08 over eleven questions fails."""
-    small_loss = compare_models(make_likelihood(2.7), make_likelihood(2.0))
-    few_forgotten = compare_models(make_likelihood(2.0, known_count=89), make_likelihood(2.0))
-
-    assert small_loss.difference.value > -MAX_DROP_BELOW_BASE
-    assert decide_claim(small_loss).passed
-    assert few_forgotten.difference.value == pytest.approx(-0.084, abs=0.001)
-    assert decide_claim(few_forgotten).passed is False
+    assert claim.passed is met, claim.detail
+    assert claim.threshold == -MAX_DROP_BELOW_BASE
+    assert claim.value is not None
+    assert claim.value > -MAX_DROP_BELOW_BASE or not met
+    if known_count == 89:
+        assert claim.value == pytest.approx(-0.084, abs=0.001)
 
 
 def test_a_guessing_base_has_nothing_to_keep() -> None:
-    knowledge = compare_models(
-        make_likelihood(2.0, known_count=40), make_likelihood(2.0, known_count=55)
-    )
+    forgetful = make_likelihood(2.0, known_count=40)
 
-    decision = decide_claim(knowledge)
-    assert decision.passed
-    assert "nothing to keep" in decision.detail
-    assert (
-        decide_claim(
-            replace(knowledge, base=compare_models(make_likelihood(2.0), make_likelihood(2.0)).base)
-        ).passed
-        is False
-    )
+    claim = decide(forgetful, make_likelihood(2.0, known_count=55))
+
+    assert claim.passed
+    assert "nothing to keep" in claim.detail
+    assert decide(forgetful, make_likelihood(2.0)).passed is False
 
 
 def test_non_finite_likelihoods_fail() -> None:
-    decision = decide_claim(
-        compare_models(make_likelihood(math.nan, wrong=math.nan), make_likelihood(2.0))
-    )
-
-    assert decision.passed is False
+    nothing = make_likelihood(math.nan, wrong=math.nan)
+    assert decide(nothing, make_likelihood(2.0)).passed is False
 
 
 def test_incomplete_questions_are_excluded() -> None:
-    def drop_options(count: int) -> CommonKnowledge | NotMeasured:
+    def drop_options(count: int) -> GateClaim | str:
         """Compare the model with itself, without the last option of the first questions."""
         positions = [
             index
@@ -149,13 +133,13 @@ def test_incomplete_questions_are_excluded() -> None:
             if index % OPTIONS_PER_QUESTION != OPTIONS_PER_QUESTION - 1
             or index >= OPTIONS_PER_QUESTION * count
         ]
+        nats = make_likelihood(2.0).negative_log_likelihoods
         likelihood = AnswerLikelihood(
-            tuple(make_likelihood(2.0).negative_log_likelihoods[index] for index in positions),
-            (2,) * len(positions),
+            tuple(nats[index] for index in positions), (2,) * len(positions)
         )
-        return compare(likelihood, likelihood, sample_ids=[IDS[index] for index in positions])
+        return decide_claim(likelihood, likelihood, sample_ids=[IDS[index] for index in positions])
 
     three_dropped = drop_options(3)
-    assert isinstance(three_dropped, CommonKnowledge)
-    assert three_dropped.candidate.of == 97
-    assert drop_options(41) == NotMeasured("fewer than 60 questions could be tokenized")
+    assert isinstance(three_dropped, GateClaim)
+    assert "in 97 questions" in three_dropped.detail
+    assert drop_options(41) == "fewer than 60 questions could be tokenized"

@@ -14,7 +14,6 @@ from twin_assets.evaluation.measures.general_instructions import (
     INSTRUCTIONS_FILE,
     MAX_LOSS_RATIO,
     build_rows,
-    compare,
     decide_claim,
 )
 
@@ -56,9 +55,9 @@ def test_rows_contain_one_question_and_one_answer() -> None:
     ("factor", "passed"), [(0.9, True), (1.04, True), (1.06, False), (3, False)]
 )
 def test_a_loss_of_more_than_five_percent_above_the_base_fails(factor: float, passed: bool) -> None:
-    loss = compare(make_losses(factor), make_losses(1.0))
+    claim = decide_claim(make_losses(factor), make_losses(1.0))
 
-    assert loss.ratio.value == pytest.approx(factor)
-    assert decide_claim(loss).passed is passed
-    assert decide_claim(loss).threshold == MAX_LOSS_RATIO
-    assert loss.instructions == 200
+    assert claim.value == pytest.approx(factor)
+    assert claim.passed is passed
+    assert claim.threshold == MAX_LOSS_RATIO
+    assert claim.detail.startswith("loss on 200 general instructions")

@@ -96,7 +96,7 @@ def test_an_incumbent_with_another_base_reads_its_own_tokens(
         trained_on=frozenset(), token_budget=100_000, max_questions=30,
     )  # fmt: skip
 
-    likelihood_samples = measurement._collect_samples(spec, samples, [])
+    likelihood_samples = measurement.collect_samples(spec, samples, [])
     cache = LikelihoodCache(MeasurementCache(EmptyTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
     likelihoods = sample_likelihoods.compute_likelihoods(
         likelihood_samples,
@@ -120,8 +120,6 @@ def test_an_incumbent_with_another_base_reads_its_own_tokens(
         likelihoods.get_held_out("v3"),
         likelihoods.get_held_out("candidate"),
     )
-    assert incumbent_likelihood is not None
-    assert candidate is not None
     assert incumbent_likelihood.token_counts == candidate.token_counts, (
         "perplexities must be per token of the candidate"
     )

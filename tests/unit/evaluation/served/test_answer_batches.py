@@ -11,7 +11,11 @@ from tests.unit.evaluation.served.test_answer_measures import build_prompts, sam
 from tests.unit.evaluation.served.test_served_model import FakeModel
 from twin_assets.evaluation.served import answer_batches
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
-from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS, PARITY_TOKENS
+from twin_assets.evaluation.served.served_answers import (
+    ANSWER_TOKENS,
+    PARITY_TOKENS,
+    CandidateAnswers,
+)
 from twin_resources.processes.progress_lines import ProgressLines
 
 __all__ = ["samples", "writers"]  # fixtures
@@ -32,7 +36,8 @@ def test_the_candidate_uses_both_cores_if_the_base_is_not_asked(
     with AnswerBatches(
         prompts, serve=candidate.serve, serve_base=base.serve, progress=progress
     ) as batches:
-        parity = batches.ask_twice([prompts.prompts[index] for index in range(12, 20)])
+        parity = CandidateAnswers()
+        batches.ask_twice([prompts.prompts[index] for index in range(12, 20)], parity)
         batches.ask(range(8))
         batches.ask(range(8, 12))  # too few to start another server
         assert len(candidate.servers) == cores
@@ -83,5 +88,5 @@ def test_a_second_candidate_server_stops_when_the_base_is_asked(
         assert len(candidate.servers) == 3, "the stopped server must be started again"
         assert len(base.servers) == 1
 
-    assert batches.base.keys() == set(range(4))
-    assert batches.candidate.keys() == set(range(30))
+    assert batches.answers.base.keys() == set(range(4))
+    assert batches.answers.candidate.keys() == set(range(30))

@@ -5,30 +5,26 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from tests.unit.evaluation.served.test_base_scores import EmptyTables
+from tests.unit.evaluation.contexts import make_context
 from tests.unit.judges.word_vectors import embed
-from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.gate import decide_claims
 from twin_assets.evaluation.measures import (
-    MEASURES,
     author_voice,
     instruction_following,
     on_topic,
     recitation,
     red_team,
-    runner,
     sentence_faithfulness,
 )
-from twin_assets.evaluation.measures.measure import DocumentText, NotMeasured
-from twin_assets.evaluation.served.base_scores import BaseScores
+from twin_assets.evaluation.measures.measure import Measure, MeasureContext
+from twin_assets.evaluation.sequential_plan import EVERY_CLAIM, request_base_scores
 from twin_assets.evaluation.served.served_answers import (
-    CandidateAnswers,
     PromptAnswers,
     PromptSet,
     build_prompt_set,
     read_red_team_prompts,
 )
 from twin_assets.evaluation.served.served_judges import Judges
-from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.judge_kind import TopicPair
@@ -36,6 +32,7 @@ from twin_resources.quality.judges.sentence_support import SentenceSupport
 from twin_resources.quality.judges.texts import WriterSample, bundled_writers
 from twin_resources.quality.judges.topic import TopicJudge, calibrate_topic
 from twin_resources.quality.judges.voice import VoiceJudge, calibrate_voice
+from twin_resources.registry.moves import GateClaim
 
 QUESTION_COUNT = 35
 BASE_ANSWER = (
@@ -109,18 +106,21 @@ def build_answer(text: str) -> ServedAnswer:
     return ServedAnswer(text, tuple(range(30)), (), seconds=0.5)
 
 
-def build_answers(prompts: PromptSet, held_out: list[str], text: str) -> PromptAnswers:
+def make_answered_context(
+    prompts: PromptSet, judges: Judges, held_out: list[str], text: str
+) -> MeasureContext:
+    """Return a context with these answers to held-out questions and `text` to all others."""
     other_count = len(prompts.red_team) + len(prompts.instructions)
     texts = [*held_out, *[text] * other_count]
     base = {position: BASE_ANSWER.format(position) for position in range(len(prompts.prompts))}
-    return PromptAnswers(dict(enumerate(map(build_answer, texts))), base)
+    answers = PromptAnswers(dict(enumerate(map(build_answer, texts))), base)
+    context = make_context(prompts, judges=judges, answers=answers)
+    request_base_scores(context, EVERY_CLAIM)
+    return context
 
 
-def request_scores(prompts: PromptSet, judges: Judges) -> BaseScores:
-    cache = MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
-    scores = BaseScores(cache, ["base"], prompts.prompts)
-    runner.request_base_scores(scores, prompts, judges, MEASURES)
-    return scores
+def decide(context: MeasureContext, *measures: Measure) -> dict[str, GateClaim]:
+    return {claim.name: claim for claim in decide_claims(context, measures)}
 
 
 def test_the_prompts_of_all_measures_are_one_list(prompts: PromptSet, judges: Judges) -> None:
@@ -132,7 +132,8 @@ def test_the_prompts_of_all_measures_are_one_list(prompts: PromptSet, judges: Ju
         assert roles == ["user"], "an instruction has the template"
     assert "Another." in prompts.prompts[prompts.with_posts[0]][0]["content"]
     assert "Another." not in prompts.prompts[0][0]["content"]
-    assert request_scores(prompts, judges).find_missing() == list(range(len(prompts.prompts)))
+    context = make_answered_context(prompts, judges, [], "")
+    assert context.scores.find_missing() == list(range(len(prompts.prompts)))
 
 
 def test_all_of_a_few_questions_are_prompts(samples: pl.DataFrame) -> None:
@@ -142,33 +143,25 @@ def test_all_of_a_few_questions_are_prompts(samples: pl.DataFrame) -> None:
     assert len(prompts.held_out) == len(prompts.with_posts) == samples.height
 
 
-def test_the_authors_own_answers_pass_every_measure(prompts: PromptSet, judges: Judges) -> None:
-    answers = build_answers(
-        prompts, [" ".join(text.split()[:40]) for text in prompts.own_answers], "I don't know."
-    )
-    scores = request_scores(prompts, judges)
-    parity = CandidateAnswers([], [], [])
+ANSWER_MEASURES = (
+    on_topic.MEASURE, author_voice.MEASURE, red_team.MEASURE, instruction_following.MEASURE,
+    recitation.MEASURE,
+)  # fmt: skip
 
-    assert judges.topic is not None
-    topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
-    assert topic.own_of_base is not None
-    assert topic.own.value > topic.own_of_base.value
-    assert topic.has_reached_limit, topic
-    voice = author_voice.compare_voices(prompts, answers, scores, judges)
-    assert author_voice.decide_less_like_base(voice).passed, voice
-    assert voice.against_people is not None
-    flags = red_team.compare_flags(prompts, answers, scores, ["training"])
-    assert red_team.decide_claim(flags).passed
-    instructions_followed = instruction_following.compare_instruction_following(
-        prompts, answers, scores
-    )
-    # "I don't know." is one sentence without a comma; "Certainly! Here …" is neither
-    assert instructions_followed.candidate.found > instructions_followed.base.found
-    index = recitation.TrainingTextIndex(["another text altogether"])
-    recited = recitation.measure_all_answers(prompts, answers, parity, index)
-    assert recitation.decide_claim(recited).passed
-    assert request_scores(prompts, judges).cache is not scores.cache
-    assert scores.find_missing() == [], "a score of the base was not stored"
+
+def test_the_authors_own_answers_pass_every_measure(prompts: PromptSet, judges: Judges) -> None:
+    own = [" ".join(text.split()[:40]) for text in prompts.own_answers]
+    context = make_answered_context(prompts, judges, own, "I don't know.")
+
+    claims = decide(context, *ANSWER_MEASURES)
+
+    # the base follows too few instructions: "Certainly! Here …" is neither short nor a list
+    instructions = claims.pop("keeps_following_instructions")
+    assert instructions.passed is None
+    # with only one other writer, the judge against people is weak
+    assert claims.pop("sounds_like_this_author").passed is not None
+    assert {name: claim.passed for name, claim in claims.items()} == dict.fromkeys(claims, True)
+    assert context.scores.find_missing() == [], "a score of the base was not stored"
 
 
 def test_the_bases_own_answers_and_recited_texts_are_refused(
@@ -177,85 +170,77 @@ def test_the_bases_own_answers_and_recited_texts_are_refused(
     recited_text = (
         "The keeper of the lamp wrote down every ship that passed the point in the night."
     )
-    answers = build_answers(
-        prompts, [BASE_ANSWER.format(position) for position in prompts.held_out], recited_text
-    )
-    scores = request_scores(prompts, judges)
+    base_answers = [BASE_ANSWER.format(position) for position in prompts.held_out]
+    context = make_answered_context(prompts, judges, base_answers, recited_text)
+    context.training_texts = (f"So: {recited_text}",)
 
-    voice = author_voice.compare_voices(prompts, answers, scores, judges)
-    assert author_voice.decide_less_like_base(voice).passed is False
-    index = recitation.TrainingTextIndex([f"So: {recited_text}"])
-    recited = recitation.measure_all_answers(prompts, answers, CandidateAnswers([], [], []), index)
-    assert recitation.decide_claim(recited).passed is False
-    assert recited.reciting.of == prompts.with_posts.start - len(prompts.instructions)
-    assert judges.topic is not None
-    topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
-    assert not topic.has_reached_limit, topic
+    claims = decide(context, *ANSWER_MEASURES)
+
+    for name in ("sounds_less_like_the_base", "recites_no_training_text"):
+        assert claims[name].passed is False
+    assert "the base misses the limit too" in claims["stays_on_topic"].detail
+    count = prompts.with_posts.start - len(prompts.instructions)
+    assert f"36 of {count} (" in claims["recites_no_training_text"].detail
 
 
 def test_answers_to_other_questions_and_loops_are_not_on_topic(
     prompts: PromptSet, judges: Judges
 ) -> None:
     """The author's answers are shuffled, or each answer repeats its question."""
-    assert judges.topic is not None
     short_answers = [" ".join(text.split()[:40]) for text in prompts.own_answers]
-    scores = BaseScores(MeasurementCache(EmptyTables(), "mara"), [], [])  # pyright: ignore[reportArgumentType]
-    shuffled_answers = build_answers(
-        prompts, short_answers[QUESTION_COUNT // 2 :] + short_answers[: QUESTION_COUNT // 2], ""
+    half = QUESTION_COUNT // 2
+    shuffled, looped = (
+        make_answered_context(prompts, judges, answers, "")
+        for answers in (
+            short_answers[half:] + short_answers[:half],
+            [f"{question} " * 9 for question in prompts.questions],
+        )
     )
-    loops = build_answers(prompts, [f"{question} " * 9 for question in prompts.questions], "")
+    for context in (shuffled, looped):
+        context.scores.forget_requests()
 
-    shuffled = on_topic.measure_topic(prompts, shuffled_answers, judges.topic, scores=scores)
-    looped = on_topic.measure_topic(prompts, loops, judges.topic, scores=scores)
+    shuffled_claim = decide(shuffled, on_topic.MEASURE)["stays_on_topic"]
+    looped_claim = decide(looped, on_topic.MEASURE)["stays_on_topic"]
 
-    assert shuffled.own.low < 0.5 < shuffled.own.high
-    assert not shuffled.has_reached_limit
-    assert looped.own == Interval(0.5, 0.5, 0.5), (
+    assert shuffled_claim.passed is False
+    assert shuffled_claim.value == pytest.approx(0.5, abs=0.15)
+    assert "base model" not in shuffled_claim.detail, "the base was not asked"
+    assert "0.50 (95 %: 0.50 to 0.50)" in looped_claim.detail, (
         "a text without sentences must be equally near to all questions"
     )
-    assert (shuffled.own_of_base, shuffled.own_apart) == (None, None)
 
 
-def test_a_missing_voice_judge_leaves_the_claim_undecided(
-    prompts: PromptSet, judges: Judges
-) -> None:
-    without_voice = Judges(judges.topic, None, None, voice_missing_reason="only 3 texts")
-    answers = build_answers(prompts, prompts.own_answers, "I don't know.")
+def test_a_missing_judge_leaves_its_claims_undecided(prompts: PromptSet) -> None:
+    without_judges = Judges(None, None, None, "only 2 pairs", "only 3 texts")
+    context = make_answered_context(prompts, without_judges, prompts.own_answers, "I don't know.")
 
-    voice = author_voice.compare_voices(
-        prompts, answers, request_scores(prompts, without_voice), without_voice
-    )
+    claims = decide(context, on_topic.MEASURE, author_voice.MEASURE)
 
-    assert author_voice.decide_less_like_base(voice).passed is None
-    assert "only 3 texts" in author_voice.decide_less_like_base(voice).detail
+    assert claims["stays_on_topic"].detail == "not decided: only 2 pairs"
+    for name in (author_voice.LESS_LIKE_BASE, author_voice.LIKE_AUTHOR):
+        assert (claims[name].passed, claims[name].detail) == (None, "not decided: only 3 texts")
 
 
 def test_only_answers_that_the_passages_support_pass_the_sentence_claim(
     prompts: PromptSet, writers: dict[str, WriterSample]
 ) -> None:
-    texts = [
-        DocumentText(document, text) for document, text in writers["mara-lindqvist"].passages[:120]
-    ]
     judge = SentenceSupport(embed, embedder="words")
+    judges = Judges(None, None, None, load_sentence_judge=lambda: judge)
+
+    def decide_sentences(answers: list[str], text_count: int = 120) -> GateClaim:
+        context = make_answered_context(prompts, judges, answers, "")
+        context.own_texts = list(writers["mara-lindqvist"].passages[:text_count])
+        return decide(context, sentence_faithfulness.MEASURE)[sentence_faithfulness.CLAIM]
+
     # as long as a model's answers, so the last sentence is cut off
-    supported = build_answers(
-        prompts, [" ".join(text.split()[:40]) for text in prompts.own_answers], ""
-    )
-    unsupported = build_answers(
-        prompts, [BASE_ANSWER.format(position) for position in prompts.held_out], ""
-    )
+    own_answers = [" ".join(text.split()[:40]) for text in prompts.own_answers]
+    good = decide_sentences(own_answers)
+    bad = decide_sentences([BASE_ANSWER.format(position) for position in prompts.held_out])
 
-    good = sentence_faithfulness.measure_candidate_faithfulness(prompts, supported, texts, judge)
-    bad = sentence_faithfulness.measure_candidate_faithfulness(prompts, unsupported, texts, judge)
-
-    assert not isinstance(good, NotMeasured)
-    assert not isinstance(bad, NotMeasured)
-    assert sentence_faithfulness.decide_claim(good).passed is True, (
-        sentence_faithfulness.decide_claim(good)
+    assert good.passed is True, good.detail
+    assert bad.passed is False
+    few_texts = decide_sentences(own_answers, text_count=3)
+    assert (few_texts.passed, few_texts.blocks) == (None, "voice")
+    assert few_texts.detail == (
+        "not decided: fewer than 40 sentences of the author for calibration"
     )
-    assert sentence_faithfulness.decide_claim(bad).passed is False
-    assert good.calibration == bad.calibration
-    few_texts = sentence_faithfulness.measure_candidate_faithfulness(
-        prompts, supported, texts[:3], judge
-    )
-    assert few_texts == NotMeasured("fewer than 40 sentences of the author for calibration")

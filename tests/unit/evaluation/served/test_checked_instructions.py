@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.evaluation.measures.instruction_following import compare, decide_claim
+from twin_assets.evaluation.measures.instruction_following import decide_claim
 from twin_assets.evaluation.served.checked_instructions import (
     CHECKS,
     CheckedInstruction,
@@ -76,14 +76,14 @@ def make_flags(count: int, *, first: int = 0) -> list[bool]:
 def test_the_claim_allows_at_most_five_fewer_than_the_base(
     tuned: int, base: int, passed: bool | None
 ) -> None:
-    comparison = compare(make_flags(tuned), make_flags(base))
+    claim = decide_claim(make_flags(tuned), make_flags(base))
 
-    assert decide_claim(comparison).passed is passed
-    assert decide_claim(comparison).threshold == -0.1
-    assert ("fewer than 12" in decide_claim(comparison).detail) is (passed is None)
+    assert claim.passed is passed
+    assert claim.threshold == -0.1
+    assert ("fewer than 12" in claim.detail) is (passed is None)
 
 
 def test_the_difference_is_paired() -> None:
-    comparison = compare(make_flags(20, first=2), make_flags(20))
+    claim = decide_claim(make_flags(20, first=2), make_flags(20))
 
-    assert comparison.difference.low < comparison.difference.value == 0 < comparison.difference.high
+    assert "+0.00 (95 %: -0.08 to +0.08)" in claim.detail

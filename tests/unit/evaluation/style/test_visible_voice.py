@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.evaluation.measures.measure import DocumentText
 from twin_assets.evaluation.measures.visible_voice import OTHER_WORD, measure_visible_voice
 from twin_resources.quality.judges.voice_figures import VoiceFigures, VoiceHabit
 
@@ -12,9 +11,9 @@ OWN = "And there it was, the lamp; and nobody spoke. They went on."
 BASE = "The lamp was lit. The people were quiet. The walk was resumed by the people."
 
 
-def make_own_texts(count: int = 24, *, rare_text: str = "") -> list[DocumentText]:
+def make_own_texts(count: int = 24, *, rare_text: str = "") -> list[tuple[str, str]]:
     return [
-        DocumentText(f"post-{n}", f"{OWN} {rare_text}" if rare_text and n < count // 3 else OWN)
+        (f"post-{n}", f"{OWN} {rare_text}" if rare_text and n < count // 3 else OWN)
         for n in range(count)
     ]
 
