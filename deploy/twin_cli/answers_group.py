@@ -136,7 +136,7 @@ def explain(
     ],
     show_stages: Annotated[
         bool,
-        typer.Option("--stages", help="Print the duration and changes of each request stage."),
+        typer.Option("--stages", help="Print the duration of each request stage."),
     ] = False,
 ) -> None:
     """Trace an answer back to its model, checkpoint, dataset, passages and posts."""

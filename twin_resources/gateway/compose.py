@@ -1,6 +1,6 @@
 """Compose one answer: the opening, the prose that a model writes below it, its price, its trace.
 
-`request_path.py` decides what to answer; LiteLLM's router calls the models.
+`request_path.py` decides what to answer; LiteLLM calls the models.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import sys
 import time
 import traceback
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,9 +22,9 @@ from twin_resources.access.paid_budget import PaidBudget, PaidCall
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.admission import AdmissionControl
 from twin_resources.gateway.api.key_limits import KeyRequestCounter
-from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S, RETRIES
+from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S
 from twin_resources.gateway.exchange.answer_ending import ProseFilter
-from twin_resources.gateway.exchange.exchange import AnswerCall, RequestRecord
+from twin_resources.gateway.exchange.exchange import AnswerCall, Exchange, RequestRecord
 from twin_resources.gateway.hooks.canary_watch import TIMEOUT_S, CanaryWatch
 from twin_resources.gateway.hooks.failed_calls import refusal_for_error
 from twin_resources.gateway.hooks.prefetch import PrefetchStream
@@ -36,6 +36,10 @@ from twin_resources.registry.route_names import PAID
 
 # For a paid model or an older version, whose speed the stable version's window does not measure.
 ROUTED_TIMEOUT_S = 60.0
+# The first attempt fails if llama.cpp has closed an idle connection. Three retries within about two
+# seconds cover the restart of a small model's server.
+RETRIES = 3
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 1.0
 # The retries take about five seconds. The client cannot retry, because it has already received the
 # beginning of the answer.
 BROKEN_STREAM_RETRIES = 6
@@ -54,7 +58,7 @@ class Composer:
         tracer: writes the trace of an answer.
         watch: takes a failing version on a ramp back.
         budget: reserves money for paid calls; None without a paid route.
-        find_router: returns LiteLLM's router, which calls the models.
+        complete: LiteLLM's `acompletion`, which calls the models.
     """
 
     request_path: RequestPath
@@ -63,7 +67,7 @@ class Composer:
     tracer: TraceLogger
     watch: CanaryWatch
     budget: PaidBudget | None
-    find_router: Callable[[], Any]
+    complete: Callable[..., Awaitable[Any]]
 
     async def answer(self, request: ChatRequest, call: AnswerCall) -> AsyncGenerator[str, None]:
         """Yield the text of an answer in pieces; `call.record` has its facts from the first on.
@@ -229,14 +233,15 @@ class Composer:
                 can_continue = not (record.has_prose and record.is_json)
                 # A second attempt is free on a server of this home.
                 is_free = record.paid_call is None and not record.decision.is_elsewhere
-                if can_continue and fallback is not None and not record.is_fallback:
+                if can_continue and fallback is not None:
+                    other = fallback.decision
                     how = (
-                        f"broke off: answered again by {fallback.decision.route}"
+                        f"broke off: answered again by {other.route}"
                         if stream is not None
-                        else f"failed ({type(error).__name__}): answered by "
-                        f"{fallback.decision.route}"
+                        else f"failed ({type(error).__name__}): answered by {other.route}"
                     )
-                    record.record_fallback(f"{route} {how}")
+                    meter = self.request_path.meter(other.server_key)
+                    record.record_fallback(f"{route} {how}", meter)
                 elif can_continue and stream is not None and is_free and not has_broken_off:
                     record.restart_count += 1
                     record.degraded = (*record.degraded, f"{route} broke off: answered again")
@@ -255,34 +260,60 @@ class Composer:
                         await stream.aclose()
 
     async def _call_model(self, record: RequestRecord, *, has_broken_off: bool) -> Any:
-        """Call the version that answers, and return LiteLLM's stream."""
-        fallback, sampling = record.exchange.fallback, dict(record.exchange.sampling)
-        messages, decision, paid_call = record.exchange.messages, record.decision, None
+        """Call the version that answers, and return LiteLLM's stream.
+
+        A server may restart between two attempts, at another address.
+        """
+        exchange, decision, paid_call = record.exchange, record.decision, None
         retries, timeout_s = RETRIES, REQUEST_TIMEOUT_S
-        response_format = record.chat_request.response_format
-        if fallback is not None and record.is_fallback:
-            messages, sampling["max_tokens"] = fallback.messages, fallback.max_tokens
-        elif fallback is not None:
+        sampling, response_format = dict(exchange.sampling), record.chat_request.response_format
+        if exchange.fallback is not None:
             retries = 0  # the reader would wait for the retries
             if not decision.is_elsewhere:  # a large model may be slow, and its speed is unknown
                 timeout_s = TIMEOUT_S if decision.route == "canary" else ROUTED_TIMEOUT_S
         if not record.is_fallback and record.paid_call is not None:
             paid_call, retries = record.paid_call, 0  # the provider would charge for each
+        if has_broken_off:
+            retries = BROKEN_STREAM_RETRIES
         if response_format is None and not record.chat_request.has_named_version:
-            sampling |= reply_ban(record.template, decision.engine)
+            sampling |= reply_ban(exchange.template.hash, decision.engine)
         record.is_sent = True
-        stream = await self.find_router().acompletion(
-            model=decision.server_key,
-            messages=[dict(message) for message in messages],
-            # A server notices that the reader has left only when it writes the next chunk.
-            stream=True,
-            stream_options={"include_usage": True},
-            response_format=response_format and dict(response_format),
-            num_retries=BROKEN_STREAM_RETRIES if has_broken_off else retries,
-            timeout=timeout_s,
-            **sampling,
-        )
-        return stream if paid_call is None else PrefetchStream(stream, partial(_count, paid_call))
+        for attempt in range(retries + 1):
+            try:
+                stream = await self.complete(
+                    **self._find_target(exchange, decision.server_key),
+                    messages=[dict(message) for message in exchange.messages],
+                    # A server notices that the reader has left only when it writes the next chunk.
+                    stream=True,
+                    stream_options={"include_usage": True},
+                    response_format=response_format and dict(response_format),
+                    max_retries=0,
+                    timeout=timeout_s,
+                    **sampling,
+                )
+                return (
+                    stream
+                    if paid_call is None
+                    else PrefetchStream(stream, partial(_count, paid_call))
+                )
+            except Exception as error:
+                status = int(getattr(error, "status_code", None) or 503)
+                if attempt == retries or not (status >= 500 or status == 429):
+                    raise
+                await asyncio.sleep(min(FIRST_PAUSE_S * 2**attempt, MAX_PAUSE_S))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _find_target(self, exchange: Exchange, server_key: str) -> dict[str, str]:
+        """Return LiteLLM's name and address of a model now."""
+        if server_key == PAID:
+            return {"model": self.request_path.paid_model}
+        servers = self.request_path.live_config.current.servers
+        server = servers.get(server_key) or exchange.snapshot.get_server(server_key)
+        return {
+            "model": f"openai/{server.alias}",
+            "api_base": server.url,
+            "api_key": server.key or "none",
+        }
 
 
 def _count(paid_call: PaidCall, chunk: Any) -> None:

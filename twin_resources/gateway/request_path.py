@@ -30,7 +30,7 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.cost import ThroughputMeter, list_measured_servers
 from twin_resources.gateway.costs.home_counts import HomeCounts
-from twin_resources.gateway.exchange.exchange import Exchange, Fallback, FixedText, RequestRecord
+from twin_resources.gateway.exchange.exchange import Exchange, FixedText, RequestRecord
 from twin_resources.gateway.exchange.guardrails import guard_input, guard_passages
 from twin_resources.gateway.exchange.supported_prose import (
     NO_QUOTATION,
@@ -157,16 +157,10 @@ class RequestPath:
             ignored_parameters=("user",) if chat_request.user and not may_name_reader else (),
         )
         log: list[str] = []
-        facts = exchange.trace_facts()
         for stage in STAGES:
             start_time = time.perf_counter()
             exchange = await stage(exchange, self)
-            duration_ms = (time.perf_counter() - start_time) * 1000
-            old_facts, facts = facts, exchange.trace_facts()
-            changes = [
-                f"{name} {facts[name]}" for name in facts if facts[name] != old_facts.get(name)
-            ]
-            log.append(f"{stage.__name__} {duration_ms:.1f} ms: {', '.join(changes)}".rstrip(": "))
+            log.append(f"{stage.__name__} {(time.perf_counter() - start_time) * 1000:.1f} ms")
         decision = exchange.decision
         notes = (
             *exchange.snapshot.collect_problems(chat_request.author),
@@ -625,8 +619,13 @@ async def prepare_fallback(exchange: Exchange, path: RequestPath) -> Exchange:
         original, path, fallback.server_key, template, exchange.sampling["max_tokens"]
     )
     counted = _decision_for_statistics(fallback, exchange.chat_request)
-    meter = path.meter(fallback.server_key)
-    prepared = Fallback(counted, template.hash, messages, meter, max_tokens)
+    prepared = replace(
+        original,
+        decision=replace(counted, routing_note=decision.routing_note),
+        template=template,
+        messages=messages,
+        sampling={**exchange.sampling, "max_tokens": max_tokens},
+    )
     return replace(exchange, fallback=prepared)
 
 

@@ -255,7 +255,7 @@ def run_explain(
 
     Args:
         trace_id: the id from `x-twin-trace-id` or `twin ask` (32 hex digits).
-        show_stages: whether to print the duration and the changes of each stage of the request.
+        show_stages: whether to print the duration of each stage of the request.
 
     Raises:
         TwinError: the trace store does not respond or has no such trace.

@@ -17,10 +17,10 @@ from twin_resources.gateway.api.admission import AdmissionControl
 from twin_resources.gateway.api.key_limits import KeyRequestCounter
 from twin_resources.gateway.compose import Composer
 from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.exchange.exchange import (
     AnswerCall,
     Exchange,
-    Fallback,
     FixedText,
     RequestRecord,
 )
@@ -39,7 +39,7 @@ from twin_resources.models.quotes.answer_text import AnswerOpening
 from twin_resources.models.retrieval.retrieval import Passage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
-from twin_resources.settings import Settings
+from twin_resources.settings import Settings, load_settings
 
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
 DAY = date(2026, 3, 1)
@@ -159,7 +159,7 @@ async def prepare(
 def read_chat(body: Mapping[str, Any]) -> ChatRequest:
     """Read a client's body as the allow-list and the provider do."""
     fields, parameters = split_body(body)
-    return read_question(fields["model"], fields.get("messages"), parameters)
+    return read_question(fields.get("model"), fields.get("messages"), parameters)
 
 
 def create_exchange(
@@ -181,7 +181,7 @@ def create_record(
     author: Author = ANN,
     withheld: str = "",
     opening: str = "",
-    fallback: Fallback | None = None,
+    fallback: Exchange | None = None,
     **body: Any,
 ) -> RequestRecord:
     """Create the record of an answer with prose, below an opening if one is given."""
@@ -200,7 +200,7 @@ def create_record(
 
 
 class FakeRouter:
-    """LiteLLM's router whose models answer, in turn, with chunks or with an error.
+    """LiteLLM, whose models answer, in turn, with chunks or with an error.
 
     Attributes:
         answers: for each call, an exception, or pieces of text that may end with an exception or
@@ -240,6 +240,11 @@ class FakePath:
     """A request path that has prepared one record, or fails."""
 
     prepared: RequestRecord | Exception
+    live_config: LiveConfig
+    paid_model: str = "openai/gpt-4o-mini"
+
+    def meter(self, server_key: str) -> ThroughputMeter:
+        return ThroughputMeter(name=server_key)
 
     async def prepare(self, request: Any, key: Key, **_: Any) -> RequestRecord:
         if isinstance(self.prepared, Exception):
@@ -264,11 +269,14 @@ def create_composer(
     open_state: Any = None,
 ) -> Composer:
     """Return a composer of one prepared answer; `tracer.answers` tells what was traced."""
-    live_config: Any = None
+    live_config = LiveConfig(load_settings())
+    keys = ("base", "ann/v1", "ann/v2")
+    live_config.current = Snapshot({}, None, {key: replace(SERVER, alias=key) for key in keys})
     watch = CanaryWatch(live_config, lambda *_: None)
-    parts: Any = (FakePath(prepared), AdmissionControl(32, 64), KeyRequestCounter(open_state))
+    path = FakePath(prepared, live_config)
+    parts: Any = (path, AdmissionControl(32, 64), KeyRequestCounter(open_state))
     tracer: Any = FakeTracer()
-    return Composer(*parts, tracer, watch, None, lambda: router)
+    return Composer(*parts, tracer, watch, None, router.acompletion if router else None)
 
 
 def create_call(key: Key = KEY) -> AnswerCall:

@@ -215,11 +215,14 @@ def _describe(prepared: RequestRecord) -> dict[str, Any]:
         "forms": len(decision.prose_release.forms),
         "marks": [name for name in FLAG_FIELDS if getattr(decision, name)],
         "degraded": prepared.degraded,
-        "template": prepared.template.removeprefix(DEFAULT_TEMPLATE.hash),
+        "template": prepared.exchange.template.hash.removeprefix(DEFAULT_TEMPLATE.hash),
         "meter": prepared.meter is not None,
         "provider": prepared.exchange.provider,
         "fixed": bool(prepared.exchange.fixed_answer),
-        "fallback": [fallback.decision.route, fallback.template.removeprefix(DEFAULT_TEMPLATE.hash)]
+        "fallback": [
+            fallback.decision.route,
+            fallback.template.hash.removeprefix(DEFAULT_TEMPLATE.hash),
+        ]
         if fallback
         else [],
     }

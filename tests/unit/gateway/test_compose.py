@@ -14,17 +14,13 @@ from tests.unit.gateway.exchanges import (
     compose,
     create_call,
     create_composer,
+    create_exchange,
     create_record,
 )
 from twin_resources.access.keys import Key, KeyLimits, open_key_store
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.compose import DISCONNECT_NOTE, READER_LEFT
-from twin_resources.gateway.costs.cost import ThroughputMeter
-from twin_resources.gateway.exchange.exchange import (
-    Fallback,
-    FixedText,
-    RequestRecord,
-)
+from twin_resources.gateway.exchange.exchange import FixedText, RequestRecord
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.prompt.templates import ANSWER_MODEL_TEMPLATE, DEFAULT_TEMPLATE, Template
 from twin_resources.settings import Settings
@@ -34,9 +30,14 @@ HEADING = "\n\n✎ **Written by a program, not by Ann**\n\n"
 REPEATED_SENTENCE = "The clock is a machine that tells the time of the day. "
 TRUNCATED_TEXT = "It went well. And then the clock"
 BROKEN = RuntimeError("the connection was lost")
-STABLE = Fallback(
-    RouteDecision("ann/v1", "v1", "c", "", "stable", 1.0), "t", [], ThroughputMeter(), 55
+STABLE = create_exchange(
+    decision=RouteDecision("ann/v1", "v1", "c", "", "stable", 1.0), sampling={"max_tokens": 55}
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twin_resources.gateway.compose.FIRST_PAUSE_S", 0.0)
 
 
 def create_quoting_record(**body: Any) -> RequestRecord:
@@ -112,10 +113,10 @@ async def test_a_failed_model_leaves_a_streams_quotation_and_is_reported(stream:
     record = create_quoting_record(stream=stream)
     if not stream:
         with pytest.raises(RefusedError) as caught:
-            await compose(record, FakeRouter(BROKEN))
+            await compose(record, FakeRouter(*[BROKEN] * 4))
         assert (caught.value.status, caught.value.code) == (503, "model_server_failed")
         return
-    assert await compose(record, FakeRouter(BROKEN)) == ([QUOTATION], [(QUOTATION, "")])
+    assert await compose(record, FakeRouter(*[BROKEN] * 4)) == ([QUOTATION], [(QUOTATION, "")])
     twin = record.twin_field()
     assert (twin["answer"], record.finish_reason) == ("quote", "stop")
     assert twin["degraded"] == "no prose: the model server 'base' does not answer"
@@ -170,20 +171,20 @@ async def test_a_reader_who_leaves_ends_the_model_and_is_traced(
 
 
 async def test_a_failing_canary_is_answered_for_by_the_stable_version() -> None:
-    record, router = create_canary_record(stream=True), FakeRouter(BROKEN, ["One drop."])
+    record = create_canary_record(stream=True)
+    router = FakeRouter(BROKEN, BROKEN, ["One drop."])
     pieces, _ = await compose(record, router)
     assert "".join(pieces).endswith("One drop.")
     assert record.degraded == ("canary failed (RuntimeError): answered by stable",)
-    first, second = router.calls
-    assert [call["model"] for call in router.calls] == ["ann/v2", "ann/v1"]
-    assert (first["num_retries"], second["num_retries"]) == (0, 3)
-    assert second["max_tokens"] == 55
+    models = [call["model"] for call in router.calls]
+    assert models == ["openai/ann/v2", "openai/ann/v1", "openai/ann/v1"], "it is asked twice"
+    assert router.calls[-1]["max_tokens"] == 55
 
 
 async def test_if_the_stable_version_fails_too_the_answer_is_refused() -> None:
     record = create_canary_record()
     with pytest.raises(RefusedError):
-        await compose(record, FakeRouter(BROKEN, BROKEN))
+        await compose(record, FakeRouter(*[BROKEN] * 5))
     assert record.degraded == ("canary failed, and so did stable",)
 
 

@@ -59,7 +59,7 @@ def test_the_limit_per_minute_uses_a_sliding_window(
         counter.begin(own_key)
     error = expect_refusal(counter, own_key)
     assert (error.status, error.code, error.retry_after_s) == (429, "key_rate_limited", 20)
-    assert "3 requests per minute" in error.found
+    assert "3 requests per minute" in str(error)
     counter.begin(make_key("k2", per_minute=3))
     clock.now += error.retry_after_s or 0
     counter.begin(own_key)

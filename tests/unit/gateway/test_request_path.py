@@ -76,7 +76,7 @@ async def test_only_the_fallback_of_an_answer_model_elsewhere_is_metered(home: S
     assert prepared.exchange.fallback is not None
     fallback = prepared.exchange.fallback.decision
     assert (fallback.version, fallback.route) == ("base", "base")
-    prepared.record_fallback("stable failed: answered by base")
+    prepared.record_fallback("stable failed: answered by base", path.meter("base"))
     time.sleep(0.05)
     prepared.end(120)
     assert (prepared.decision.version, prepared.meter) == ("base", path.meters["base"])

@@ -12,7 +12,7 @@ from tests.unit.gateway.exchanges import create_exchange
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.cost import ThroughputMeter
-from twin_resources.gateway.exchange.exchange import Fallback, RequestRecord
+from twin_resources.gateway.exchange.exchange import RequestRecord
 from twin_resources.gateway.hooks.canary_watch import CanaryWatch
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Server
@@ -25,7 +25,7 @@ CANARY = RouteDecision("ann/v2", "v2", "h2", "", "canary", 0.1)
 
 def make_request(decision: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
     is_canary = decision.route == "canary"
-    fallback = Fallback(STABLE, "t1", [], ThroughputMeter(), 77) if is_canary else None
+    fallback = create_exchange(decision=STABLE) if is_canary else None
     return RequestRecord(
         create_exchange(fallback=fallback), decision, meter=ThroughputMeter(), seconds=seconds
     )
@@ -34,7 +34,7 @@ def make_request(decision: RouteDecision, *, seconds: float = 0.1) -> RequestRec
 def make_failed_request() -> RequestRecord:
     request = make_request(CANARY)
     request.begin()
-    request.record_fallback("canary failed: answered by stable")
+    request.record_fallback("canary failed: answered by stable", ThroughputMeter())
     return request
 
 
@@ -150,8 +150,7 @@ def test_requests_without_an_answer_do_not_count(live_config: LiveConfig) -> Non
 def test_the_request_record_names_the_fallback_that_answered() -> None:
     record = make_failed_request()
     assert (record.decision, record.replaced_decision) == (STABLE, CANARY)
-    assert record.template == "t1"
-    record.record_fallback("again")
+    assert record.exchange.decision == STABLE
     assert record.degraded == ("canary failed: answered by stable",)
 
 

@@ -4,8 +4,7 @@ Scope: `config.yaml`, and the environment variables that keep LiteLLM from exces
 network access at start, and reading `.env` files.
 Out of scope: the environment of each process (`processes/child_environment.py`), the model servers.
 
-The twin is one entry of the list of models. Servers and the paid model are added and removed while
-the proxy runs (`background_tasks.py`).
+The twin is the only entry of the list of models; `compose.py` calls the models themselves.
 
 Settings: https://docs.litellm.ai/docs/proxy/config_settings
 """
@@ -21,11 +20,6 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.observability.langfuse.connection import TraceStore
 from twin_resources.settings import Secrets, Settings
 
-# The first attempt fails if llama.cpp has closed an idle connection. Three retries within about two
-# seconds cover the restart of a small model's server. With LiteLLM's default pauses, a reader
-# waited 8.6 s for a 503.
-RETRIES = 3
-FIRST_PAUSE_S, MAX_PAUSE_S, PAUSE_JITTER = 0.25, 1.0, 0.1
 REQUEST_TIMEOUT_S = 300
 # With OpenTelemetry's default of 5 s, `twin explain` would look for a trace too early.
 SPAN_DELAY_MS = 500
@@ -49,7 +43,7 @@ def proxy_config() -> dict[str, Any]:
             "request_timeout": REQUEST_TIMEOUT_S,
         },
         "router_settings": {
-            "num_retries": 0,  # of a whole answer; `compose.py` asks for those of a model's call
+            "num_retries": 0,  # of a whole answer; `compose.py` repeats the call of a model
             "retry_after": 0,
             "disable_cooldowns": True,  # with one deployment, a cooldown refuses every request
         },
@@ -111,9 +105,6 @@ def proxy_environment(config: Path, secrets: Secrets, store: TraceStore) -> Mapp
         "LANGFUSE_HOST": store.host,
         "LANGFUSE_PUBLIC_KEY": store.public_key,
         "LANGFUSE_SECRET_KEY": store.secret_key,
-        "INITIAL_RETRY_DELAY": str(FIRST_PAUSE_S),
-        "MAX_RETRY_DELAY": str(MAX_PAUSE_S),
-        "JITTER": str(PAUSE_JITTER),
         "OTEL_BSP_SCHEDULE_DELAY": str(SPAN_DELAY_MS),
         "OTEL_SDK_DISABLED": "false",
         "LANCE_LOG": "error",  # otherwise each search logs two warnings

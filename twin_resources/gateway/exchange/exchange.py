@@ -61,26 +61,6 @@ Writer = Literal["tuned", "untuned", "paid", "fixed", "program"]
 
 
 @dataclass(frozen=True)
-class Fallback:
-    """The version that answers when the chosen one fails.
-
-    The stable version replaces a canary or a routed paid model. The base model replaces an answer
-    model on another machine.
-
-    Attributes:
-        messages: the prompt, rendered with the version's own template.
-        meter: throughput of its machine.
-        max_tokens: maximum length of its answer, which fits into its context.
-    """
-
-    decision: RouteDecision
-    template: str
-    messages: Sequence[Mapping[str, str]]
-    meter: ThroughputMeter
-    max_tokens: int
-
-
-@dataclass(frozen=True)
 class FixedText:
     """A fixed answer that replaces an answer from the posts.
 
@@ -130,8 +110,9 @@ class Exchange:
         notes: deviations from the intended behavior, one clause each.
         messages: the rendered prompt.
         sampling: the author's default sampling parameters, overridden by the client's.
-        fallback: the version that answers if the chosen one fails; None if there is no such
-            version.
+        fallback: this request to the version that answers if the chosen one fails, with the prompt
+            of its own template; None if there is no such version. The stable version replaces a
+            canary or a routed paid model, and the base model an answer model on another machine.
     """
 
     chat_request: ChatRequest
@@ -158,7 +139,7 @@ class Exchange:
     notes: tuple[str, ...] = ()
     messages: Sequence[Mapping[str, str]] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    fallback: Fallback | None = None
+    fallback: Exchange | None = None
 
     @property
     def author(self) -> Author:
@@ -196,33 +177,14 @@ class Exchange:
         """The model name that returns unreleased prose."""
         return f"twin/{self.chat_request.author}@{DRAFT}"
 
-    def trace_facts(self) -> dict[str, str]:
-        """Return the facts for a trace: names and numbers, without text of readers or posts."""
-        values = {
-            "model": f"{self.decision.version} ({self.decision.route})"
-            if self.decision.route
-            else "",
-            "fixed": self.fixed_text.front_desk or self.fixed_text.guard_refusal,
-            "passages": str(len(self.retrieved_passages.passages) or ""),
-            "quotation": _format_number(
-                self.quote_result.best_score if self.quote_result else None, ".3f"
-            ),
-            "form": self.form if self.quotes or self.form in {"quote", "not_found"} else "",
-            "provider": self.provider_parts,
-            "guards": ",".join(map(str, self.guard_records)),
-            "notes": "; ".join(self.notes),
-            "messages": str(len(self.messages) or ""),
-            "fallback": self.fallback.decision.version if self.fallback else "",
-        }
-        return {name: value for name, value in values.items() if value}
-
 
 @dataclass
 class RequestRecord:
     """The record of an answer, from its preparation to its end.
 
     Attributes:
-        exchange: the request. The record's own fields contain later changes.
+        exchange: the request, or its fallback once that answers. The record's own fields contain
+            later changes.
         decision: the version that answers.
         answer_form: the form of the answer.
         usd_per_hour: price of the machine that answers.
@@ -230,7 +192,7 @@ class RequestRecord:
         paid_call: the paid call for the answer; None if no paid model is called.
         degraded: deviations from the policy, one short clause each.
         guard_records: findings of the guards in the question, the passages and the answer.
-        stage_log: duration and changes of each stage of the request, one line each.
+        stage_log: duration of each stage of the request, one line each.
         prose_note: why prose is shown or hidden.
         trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
         shown_text: the answer as the reader received it, or empty if the model's text is unchanged.
@@ -290,18 +252,6 @@ class RequestRecord:
         """Whether the client requested JSON, which cannot contain a sentence of ours."""
         return self.chat_request.response_format is not None
 
-    @property
-    def template(self) -> str:
-        """Hash of the prompt template of the version that answers."""
-        fallback = self.exchange.fallback if self.is_fallback else None
-        return fallback.template if fallback else self.exchange.template.hash
-
-    @property
-    def messages(self) -> Sequence[Mapping[str, str]]:
-        """The prompt of the version that answers."""
-        fallback = self.exchange.fallback if self.is_fallback else None
-        return fallback.messages if fallback else self.exchange.messages
-
     def begin(self, *, started_at: float | None = None) -> None:
         """Start the clock when the request is sent to its server.
 
@@ -339,22 +289,23 @@ class RequestRecord:
             # A paid call that failed during its answer is charged as well.
             self.usd = (self.usd or 0.0) + paid_usd
 
-    def record_fallback(self, reason: str) -> None:
-        """Record once that the chosen version failed and the fallback answers.
+    def record_fallback(self, reason: str, meter: ThroughputMeter) -> None:
+        """Record that the chosen version failed and the fallback answers.
 
         Args:
             reason: the clause for `degraded`.
+            meter: throughput of the fallback's machine.
         """
         fallback = self.exchange.fallback
-        if fallback is None or self.is_fallback:
-            return
+        assert fallback is not None
         if not self.is_ended:
             if self.meter is not None:  # a remote server has no meter
                 self.meter.end(0)
-            fallback.meter.begin()
-        self.meter = fallback.meter
+            meter.begin()
+        self.meter = meter
         self.restart_count += 1
         self.replaced_decision, self.decision = self.decision, fallback.decision
+        self.exchange = fallback
         self.degraded = (*self.degraded, reason)
 
     def record_missing_prose(self, reason: str) -> None:
@@ -544,7 +495,7 @@ class RequestRecord:
             "twin.propensity": f"{decision.propensity:.6g}",
             "twin.class": self.chat_request.prompt_class,
             "twin.classifier": CLASSIFIER,
-            "twin.template": self.template,
+            "twin.template": exchange.template.hash,
             "twin.answer": self.answer_form,
             "twin.prose_label": self.prose_label,
             "twin.quotes": format_for_trace(exchange.quotes),

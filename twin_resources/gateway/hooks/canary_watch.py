@@ -54,7 +54,7 @@ class CanaryWatch:
         decision = record.replaced_decision or record.decision
         if record.is_fixed or not is_answered or decision.route != "canary":
             return  # a fixed sentence, a disconnect, or a question that no version could answer
-        if record.exchange.fallback is None:
+        if record.exchange.fallback is None and not record.is_fallback:
             return  # a client that named the version decides nothing for the other readers
         key = decision.server_key
         errors = self.errors.setdefault(key, deque(maxlen=WATCHED_REQUESTS))

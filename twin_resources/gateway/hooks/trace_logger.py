@@ -165,7 +165,9 @@ def span_attributes(
         # The parent span exists only to set the trace id.
         "langfuse.internal.as_root": True,
         "langfuse.observation.model.name": record.decision.server_key,
-        "langfuse.observation.input": _to_json([redact_content(turn) for turn in record.messages]),
+        "langfuse.observation.input": _to_json(
+            [redact_content(turn) for turn in record.exchange.messages]
+        ),
         "langfuse.observation.model.parameters": _to_json(parameters),
         "langfuse.trace.name": f"twin/{chat_request.author}",
         "langfuse.trace.tags": tags,
@@ -218,7 +220,9 @@ def automatic_scores(record: RequestRecord) -> list[QueuedScore]:
     """Return the scores of an ended answer; values that could not be measured are omitted."""
     support_share, quote_result = None, record.exchange.quote_result
     if record.exchange.sources and record.answer_form in {"voice", "quote_and_voice"}:
-        passages = extract_passages(record.messages, template=record.template)
+        passages = extract_passages(
+            record.exchange.messages, template=record.exchange.template.hash
+        )
         support_share = lexical_support(extract_prose(record.shown_text), passages)
     values = {
         SUPPORT: support_share,

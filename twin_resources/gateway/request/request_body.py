@@ -329,7 +329,7 @@ def _invalid_value_refusal(error: ValidationError, name: str = "") -> RefusedErr
 
 
 def read_question(
-    model: str, messages: object, parameters: RequestParameters | None = None
+    model: object, messages: object, parameters: RequestParameters | None = None
 ) -> ChatRequest:
     """Read a question from the messages that LiteLLM makes of any API's conversation.
 

@@ -1,101 +1,26 @@
-"""Run the background tasks of the gateway, such as reloading its files and the router's servers.
-
-Scope: the tasks that run alongside the requests and start and end with the server.
-Out of scope: any work for which a request waits.
-
-Servers are added to and removed from LiteLLM's router here and never by a request, because a
-request that changes the list still sees the old list. A server that was removed from the list stays
-in the router for two minutes, for requests that have already chosen it.
-"""
-# pyright: strict, reportMissingTypeStubs=false
+"""Run the background tasks of the gateway: work alongside the requests, for which none waits."""
+# pyright: strict
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.gateway.config.live_config import POLL_SECONDS
 from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.front_desk.message_vectors import embed_message
 from twin_resources.gateway.request_path import RequestPath
-from twin_resources.gateway.routing.snapshot import Server
 from twin_resources.gateway.runtime.gc_schedule import YOUNG_COLLECTION_INTERVAL_S, GcScheduler
-from twin_resources.registry.route_names import PAID
 
-REMOVAL_DELAY_S = 120.0
 THROUGHPUT_INTERVAL_S = 10.0
 TOKENIZERS_INTERVAL_S = 10.0  # a new base model may have been prepared
 CLEANUP_INTERVAL_S = 3600.0
 WARM_UP_TIMEOUT_S = 60.0
-
-
-class Router(Protocol):
-    """The two methods of LiteLLM's router that the gateway uses."""
-
-    def upsert_deployment(self, deployment: Any) -> object: ...
-    def delete_deployment(self, id: str) -> object: ...
-
-
-@dataclass
-class RouterServers:
-    """The router's deployments, kept in sync with the published servers.
-
-    Attributes:
-        router: LiteLLM's router.
-        clock: returns monotonic seconds.
-    """
-
-    router: Router
-    clock: Callable[[], float] = time.monotonic
-    _deployed_servers: dict[str, Server] = field(default_factory=dict[str, Server])
-    _removal_started_at: dict[str, float] = field(default_factory=dict[str, float])
-
-    def update(self, servers: Mapping[str, Server]) -> None:
-        """Add and replace deployments, then remove those unpublished for `REMOVAL_DELAY_S`."""
-        for name, server in servers.items():
-            self._removal_started_at.pop(name, None)
-            if self._deployed_servers.get(name) != server:
-                self.router.upsert_deployment(build_deployment(name, server))
-                self._deployed_servers[name] = server
-        now = self.clock()
-        for name in set(self._deployed_servers) - set(servers):
-            if now - self._removal_started_at.setdefault(name, now) >= REMOVAL_DELAY_S:
-                self.router.delete_deployment(name)
-                del self._deployed_servers[name], self._removal_started_at[name]
-
-
-def build_deployment(name: str, server: Server) -> Any:
-    """Return the deployment of one model server; its prices are 0, because `cost.py` computes cost.
-
-    The prices are in `ModelInfo`. In `LiteLLM_Params`, each request would add them to LiteLLM's
-    price map of thousands of models and rebuild its index, at 1 to 2 ms of CPU time each.
-    """
-    from litellm.types.router import Deployment, LiteLLM_Params, ModelInfo
-
-    parameters = LiteLLM_Params(
-        model=f"openai/{server.alias}",
-        api_base=server.url,
-        api_key=server.key or "none",
-        max_retries=0,  # the router retries; retries of its client would multiply them
-    )
-    model_info = ModelInfo(id=name, input_cost_per_token=0.0, output_cost_per_token=0.0)
-    return Deployment(model_name=name, litellm_params=parameters, model_info=model_info)
-
-
-def build_paid_deployment(model: str) -> Any:
-    """Return the deployment of the paid model; LiteLLM reads its key from the environment."""
-    from litellm.types.router import Deployment, LiteLLM_Params, ModelInfo
-
-    # Each retry by the router's client would be billed.
-    parameters = LiteLLM_Params(model=model, max_retries=0)
-    return Deployment(model_name=PAID, litellm_params=parameters, model_info=ModelInfo(id=PAID))
 
 
 @dataclass
@@ -105,8 +30,6 @@ class BackgroundTasks:
     Attributes:
         request_path: the request path, whose snapshot and trace problem are kept current.
         trace_problem: returns the reason that answers are not traced now, or an empty string.
-        find_router: returns LiteLLM's router after the proxy has started.
-        paid_model: LiteLLM name of the paid model, or empty.
         throughput_path: file for the measured tokens per second, which `routing_policy` reads.
         flush: writes waiting spans and settlements when the server ends.
         delete_expired: deletes stored answers that are too old; it may block.
@@ -115,8 +38,6 @@ class BackgroundTasks:
 
     request_path: RequestPath
     trace_problem: Callable[[], str]
-    find_router: Callable[[], Router]
-    paid_model: str
     throughput_path: Path
     flush: Callable[[], None]
     delete_expired: Callable[[], None]
@@ -125,12 +46,8 @@ class BackgroundTasks:
 
     async def start(self) -> None:
         """Start the tasks; called after the proxy has started and before it accepts requests."""
-        router = self.find_router()
-        if self.paid_model:
-            router.upsert_deployment(build_paid_deployment(self.paid_model))
-        servers = RouterServers(router)
-        self._reload_files(servers)
-        self._run_every(POLL_SECONDS, lambda: self._reload_files(servers))
+        self._reload_files()
+        self._run_every(POLL_SECONDS, self._reload_files)
         self._run_every(POLL_SECONDS, self._update_trace_problem)
         self._run_every(CLEANUP_INTERVAL_S, lambda: asyncio.to_thread(self.delete_expired))
         self._run_every(THROUGHPUT_INTERVAL_S, self._write_throughput)
@@ -151,12 +68,9 @@ class BackgroundTasks:
         self._write_throughput()
         await asyncio.to_thread(self.flush)
 
-    def _reload_files(self, servers: RouterServers) -> None:
-        # No await separates these calls, so that no request sees a server that the router lacks.
-        has_changed = self.request_path.live_config.refresh()
-        snapshot = self.request_path.live_config.current
-        servers.update(snapshot.servers)
-        if has_changed:
+    def _reload_files(self) -> None:
+        if self.request_path.live_config.refresh():
+            snapshot = self.request_path.live_config.current
             names = sorted(name for name, server in snapshot.servers.items() if server.ready)
             problems = [*snapshot.problems, *snapshot.author_problems.values()]
             sys.stderr.write(

@@ -41,10 +41,10 @@ from twin_resources.settings import load_settings
 from twin_resources.storage.state.home_state import open_home_state
 
 
-def _find_router() -> Any:
-    from litellm.proxy import proxy_server
+async def _complete(**arguments: Any) -> Any:
+    from litellm import acompletion
 
-    return proxy_server.llm_router
+    return await acompletion(**arguments)
 
 
 def _roll_back(author: str, version: int, reason: str) -> None:
@@ -98,15 +98,13 @@ watch = CanaryWatch(live_config, _roll_back)
 trace_logger = TraceLogger(exporter, environment=settings.langfuse_environment)
 counter = KeyRequestCounter(cache(lambda: open_key_store(settings)))
 provider = TwinProvider(
-    Composer(request_path, admission, counter, trace_logger, watch, budget, _find_router)
+    Composer(request_path, admission, counter, trace_logger, watch, budget, _complete)
 )
 response_fields = ResponseFields()
 responses = RecentResponses(lambda: open_home_state(settings), outbox, _author_language)
 background_tasks = BackgroundTasks(
     request_path=request_path,
     trace_problem=lambda: exporter.problem,
-    find_router=_find_router,
-    paid_model=settings.paid_model if settings.has_paid_route else "",
     throughput_path=settings.home / "gateway" / "throughput.json",
     flush=_flush,
     delete_expired=responses.delete_expired,
