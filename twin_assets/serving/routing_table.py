@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from twin_resources.gateway.costs.cost import ThroughputMeter
+from twin_resources.gateway.costs.cost import Throughput
 
 SCHEMA_VERSION = 1
 
@@ -45,7 +45,7 @@ def build_routing_table(*, paid_model: str, paid_budget_per_day: float | None) -
     return table
 
 
-def read_throughput(path: Path, server_key: str) -> ThroughputMeter | None:
+def read_throughput(path: Path, server_key: str) -> Throughput | None:
     """Return the gateway's measurements of one server, or None if there are none.
 
     Args:
@@ -60,7 +60,7 @@ def read_throughput(path: Path, server_key: str) -> ThroughputMeter | None:
     throughput = servers.get(server_key)
     if throughput is None or not throughput["requests"]:
         return None
-    return ThroughputMeter(
+    return Throughput(
         tokens=int(throughput["tokens"]),
         requests=int(throughput["requests"]),
         busy_seconds=float(throughput["busy_seconds"]),

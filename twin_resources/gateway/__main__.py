@@ -1,6 +1,6 @@
 """Start the gateway of the home in `TWIN_HOME`: `python -m twin_resources.gateway`.
 
-Scope: cleaning the environment, checking the port and the keys, and starting granian.
+Scope: cleaning the environment, checking the keys, and starting granian.
 Out of scope: answering requests. This process does not import LiteLLM; its worker does.
 
 Granian needs 6.5 ms of CPU time per request to serve the proxy; uvicorn needs 9 ms
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import sys
 from collections.abc import Mapping
 
@@ -44,25 +43,6 @@ def gateway_environment(settings: Settings, environ: Mapping[str, str]) -> dict[
     )
 
 
-def check_port(host: str, port: int) -> None:
-    """Check that the port is free before the slow imports, which take 10 seconds.
-
-    Raises:
-        TwinError: the port cannot be bound.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise TwinError(
-                f"listen on {host}:{port}",
-                found=error.strerror or str(error),
-                next_step="stop the program that uses the port, or change TWIN_GATEWAY_PORT",
-            ) from error
-
-
 def main() -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m twin_resources.gateway")
@@ -81,14 +61,22 @@ def main() -> int:
     os.environ[PARENT_VARIABLE] = str(os.getpid())  # workers end with this process
     try:
         find_trace_store(settings, load_secrets(settings))
-        check_port(settings.host, settings.gateway_port)
     except TwinError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     if process_count > 1:
         os.environ[COUNTS_VARIABLE] = str(create_counts_file(settings.home))
         os.environ[METRICS_FOLDER_VARIABLE] = str(create_counters_folder(settings.home))
-    _serve(settings, process_count)
+    try:
+        _serve(settings, process_count)
+    except RuntimeError as error:  # granian binds the port before its worker imports LiteLLM
+        failure = TwinError(
+            f"listen on {settings.host}:{settings.gateway_port}",
+            found=str(error).partition("\n")[0],
+            next_step="stop the program that uses the port, or change TWIN_GATEWAY_PORT",
+        )
+        sys.stderr.write(f"{failure}\n")
+        return 1
     return 0
 
 

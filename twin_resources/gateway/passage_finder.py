@@ -8,7 +8,6 @@ limit: with a limit of 3 s, 603 of 780 answers had no passages, all with status 
 from __future__ import annotations
 
 import asyncio
-import math
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -47,7 +46,6 @@ MAX_WAITING = 256
 MAX_PROMPT_QUOTES, MAX_QUOTED_CHARACTERS = 2, 1200
 _THREAD_COUNT = 2
 _RETRY_S = 5.0
-_NEWEST_WEIGHT = 0.1  # weight of the newest question in the moving average of the duration
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,6 @@ class PassageFinder:
     max_waiting: int = MAX_WAITING
     rules: QuestionRules | None = None
     _waiting_count: int = 0
-    _mean_seconds: float = 0.0  # moving average of the duration of a question
     _retriever: Retriever | None = None
     _failed_at: float = -_RETRY_S
     _lock: Lock = field(default_factory=Lock)
@@ -179,7 +176,7 @@ class PassageFinder:
         with self._wait_in_queue():
             try:
                 # A disconnect cancels this task; a question that has not started leaves the queue.
-                return await self.run_in_thread(self._retrieve_and_time, retrieve)
+                return await self.run_in_thread(retrieve)
             except Exception as error:  # noqa: BLE001 - logged, and reported with the answer
                 name = type(error).__name__
                 sys.stderr.write(f"retrieval for {author} failed: {name}: {error}\n")
@@ -197,18 +194,13 @@ class PassageFinder:
     @contextmanager
     def _wait_in_queue(self) -> Generator[None]:
         if self._waiting_count >= self.max_waiting:
-            raise self._queue_full_refusal()
+            message = f"{self._waiting_count} questions wait for a search; try again in a moment."
+            raise RefusedError(429, "too_many_waiting", message)
         self._waiting_count += 1
         try:
             yield
         finally:
             self._waiting_count -= 1
-
-    def _queue_full_refusal(self) -> RefusedError:
-        """Return the refusal for a full queue, with a wait estimated from recent durations."""
-        wait_s = max(1, math.ceil(self._waiting_count * self._mean_seconds / _THREAD_COUNT))
-        message = f"{self._waiting_count} questions wait for a search; try again in {wait_s} s."
-        return RefusedError(429, "too_many_waiting", message, retry_after_s=wait_s)
 
     async def run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in the retrieval threads."""
@@ -232,16 +224,6 @@ class PassageFinder:
     def warm_up(self, author: str) -> None:
         """Open the retriever and load its models before the first question; any slug works."""
         self._retrieve(author, ["warm up"], token_budget=CONTEXT_TOKENS, with_quotes=True)
-
-    def _retrieve_and_time(self, retrieve: Callable[[], RetrievedPassages]) -> RetrievedPassages:
-        """Retrieve passages, and update the mean duration of a question."""
-        start_time = time.monotonic()
-        passages = retrieve()
-        seconds = time.monotonic() - start_time
-        self._mean_seconds += (
-            _NEWEST_WEIGHT * (seconds - self._mean_seconds) if self._mean_seconds else seconds
-        )
-        return passages
 
     def _retrieve(
         self,

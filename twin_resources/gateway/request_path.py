@@ -28,7 +28,7 @@ from twin_resources.authors.consent import find_consent_date
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskKind
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.costs.cost import ThroughputMeter, list_measured_servers
+from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.costs.home_counts import HomeCounts
 from twin_resources.gateway.exchange.exchange import Exchange, FixedText, RequestRecord
 from twin_resources.gateway.exchange.guardrails import guard_input, guard_passages
@@ -108,7 +108,6 @@ class RequestPath:
             or an empty string if it can. May block.
         paid_model: LiteLLM's name of the paid model, for the trace, or empty if there is none.
         trace_problem: why answers are not traced now, or empty; set in the background.
-        meters: throughput by server key.
         counts: counters shared by all gateway processes.
         router: chooses between the home's model and the paid one if the author has a policy.
         control_marks: control tokens of this home's models; set in the background.
@@ -123,7 +122,6 @@ class RequestPath:
     paid_problem: Callable[[Key, str], str] = lambda _key, _author: ""
     paid_model: str = ""
     trace_problem: str = ""
-    meters: dict[str, ThroughputMeter] = field(default_factory=dict[str, ThroughputMeter])
     counts: HomeCounts = field(default_factory=HomeCounts)
     router: QuestionRouter = field(default_factory=QuestionRouter)
     control_marks: ControlMarks = COMMON_MARKS
@@ -223,15 +221,8 @@ class RequestPath:
         token_counter(self.base_folder)  # loaded now, so that no question waits for it
 
     def meter(self, server_key: str) -> ThroughputMeter:
-        """Return the meter of a model server, created at its first use."""
-        if server_key not in self.meters:
-            self.meters[server_key] = ThroughputMeter(name=server_key, counts=self.counts)
-        return self.meters[server_key]
-
-    def read_meters(self) -> None:
-        """Read the measurements of the gateway's other processes."""
-        for server_key in list_measured_servers(self.counts):
-            self.meter(server_key).refresh()
+        """Return the meter of a model server."""
+        return ThroughputMeter(server_key, self.counts)
 
 
 async def choose_model(exchange: Exchange, path: RequestPath) -> Exchange:

@@ -28,7 +28,6 @@ from twin_resources.gateway.hooks.trace_logger import (
     QUOTATIONS,
     QUOTE_SCORE,
     QUOTE_THRESHOLD,
-    SUPPORT,
 )
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
@@ -38,7 +37,7 @@ from twin_resources.settings import load_secrets
 from twin_resources.storage.state.home_state import open_home_state
 
 pytestmark = pytest.mark.live
-MEASURED_SCORES = {SUPPORT, LATENCY, COST, QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS}
+MEASURED_SCORES = {LATENCY, COST, QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS}
 BODY: dict[str, Any] = {
     "model": "twin/ann@voice",
     "messages": [{"role": "user", "content": "How much oil does a clock need?"}],
@@ -81,7 +80,6 @@ def test_votes_edits_and_measurements_reach_the_ledger(stack: Stack) -> None:
         row["name"]: row["value"] for row in scores if row["environment"] == "measured"
     }
     assert set(measured_scores) == MEASURED_SCORES
-    assert 0 <= measured_scores["support"] <= 1
     assert measured_scores["latency_s"] > 0
     assert measured_scores["cost_usd"] > 0
     state = open_home_state(stack.settings)

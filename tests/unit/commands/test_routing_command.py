@@ -13,7 +13,7 @@ from twin_cli.running import run
 from tests.json_examples import read_json_example, shape
 from tests.unit.gateway.routing.labeled_questions import EASY_USD, fitted_policy, sample_questions
 from twin_resources.authors import Author, write_author
-from twin_resources.gateway.costs.cost import ThroughputMeter
+from twin_resources.gateway.costs.cost import Throughput
 from twin_resources.gateway.runtime.background_tasks import write_throughput
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed_answers import count_routed_answers, month_start
@@ -116,7 +116,7 @@ def test_a_policy_shows_classes_frontier_and_savings(
         *[("canary", "easy", "")] * CANARY_ANSWER_COUNT,
     )
     throughput_path = paid_home.home / "gateway" / "throughput.json"
-    write_throughput(throughput_path, {"mara/v1": ThroughputMeter(2_000, 20, 20.0)})
+    write_throughput(throughput_path, {"mara/v1": Throughput(2_000, 20, 20.0)})
     summary = run_routing_json(capsys)
     assert shape(summary) == shape(read_json_example("routing --json"))
     assert summary["routed"] is True

@@ -181,7 +181,6 @@ def create_record(
     author: Author = ANN,
     withheld: str = "",
     opening: str = "",
-    fallback: Exchange | None = None,
     **body: Any,
 ) -> RequestRecord:
     """Create the record of an answer with prose, below an opening if one is given."""
@@ -190,7 +189,6 @@ def create_record(
         author=author,
         opening=AnswerOpening(opening),
         fixed_text=FixedText(guard_refusal=withheld),
-        fallback=fallback,
     )
     sampling = {"max_tokens": 200, **exchange.chat_request.sampling}
     exchange = replace(exchange, sampling=sampling)

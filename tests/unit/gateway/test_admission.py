@@ -11,7 +11,7 @@ import pytest
 
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.admission import AdmissionControl
-from twin_resources.gateway.costs.cost import ThroughputMeter
+from twin_resources.gateway.costs.cost import Throughput, ThroughputMeter, read_throughputs
 from twin_resources.gateway.costs.home_counts import HomeCounts, create_counts_file
 
 
@@ -38,9 +38,8 @@ def test_processes_share_their_counts(tmp_path: Path) -> None:
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    meter = ThroughputMeter(name="base", counts=HomeCounts(path))
-    meter.refresh()
-    assert (meter.tokens, meter.requests) == (2800, 400)
+    measured = read_throughputs(HomeCounts(path))["base"]
+    assert (measured.tokens, measured.requests) == (2800, 400)
     admission = AdmissionControl(max_per_key=4, max_per_server=1, counts=HomeCounts(path))
     with (
         pytest.raises(RefusedError, match="4 requests with this key"),
@@ -71,5 +70,4 @@ def test_concurrent_busy_time_counts_once(tmp_path: Path) -> None:
     second.begin()
     now += 1
     first.end(100)
-    second.end(100)
-    assert (second.busy_seconds, second.tokens, second.tokens_per_second) == (2.0, 200, 100.0)
+    assert second.end(100) == Throughput(200, 2, 2.0)

@@ -14,7 +14,6 @@ from tests.unit.gateway.exchanges import (
     compose,
     create_call,
     create_composer,
-    create_exchange,
     create_record,
 )
 from twin_resources.access.keys import Key, KeyLimits, open_key_store
@@ -30,9 +29,7 @@ HEADING = "\n\n✎ **Written by a program, not by Ann**\n\n"
 REPEATED_SENTENCE = "The clock is a machine that tells the time of the day. "
 TRUNCATED_TEXT = "It went well. And then the clock"
 BROKEN = RuntimeError("the connection was lost")
-STABLE = create_exchange(
-    decision=RouteDecision("ann/v1", "v1", "c", "", "stable", 1.0), sampling={"max_tokens": 55}
-)
+STABLE = RouteDecision("ann/v1", "v1", "c", "", "stable", 1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +43,10 @@ def create_quoting_record(**body: Any) -> RequestRecord:
 
 
 def create_canary_record(**body: Any) -> RequestRecord:
-    record = create_record(fallback=STABLE, **body)
+    record = create_record(**body)
+    exchange = record.exchange
+    fallback = replace(exchange, decision=STABLE, sampling={**exchange.sampling, "max_tokens": 55})
+    record.exchange = replace(exchange, fallback=fallback)
     record.decision = replace(record.decision, server_key="ann/v2", version="v2", route="canary")
     return record
 

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_resources.gateway.costs.cost import (
+    Throughput,
     ThroughputMeter,
     answer_usd,
     break_even_utilization,
+    read_throughputs,
     self_hosted_usd_per_million_tokens,
 )
 
@@ -50,9 +52,9 @@ def test_overlapping_answers_share_the_busy_time() -> None:
     clock.now += 50  # nothing in flight
     meter.begin()
     clock.now += 1
-    meter.end(0)  # a failed request: only its time counts
-    assert (meter.busy_seconds, meter.tokens, meter.requests) == (4.0, 300, 2)
-    assert meter.tokens_per_second == 75.0
+    throughput = meter.end(0)  # a failed request: only its time counts
+    assert throughput == Throughput(300, 2, 4.0)
+    assert throughput.tokens_per_second == 75.0
 
 
 @given(st.lists(st.tuples(st.integers(1, 5000), st.floats(0.01, 60)), min_size=1, max_size=20))
@@ -65,9 +67,12 @@ def test_the_costs_of_all_answers_sum_to_the_price_of_the_busy_time(
         meter.begin()
         clock.now += seconds
         meter.end(tokens)
-    total_usd = answer_usd(3.6, tokens=meter.tokens, tokens_per_second=meter.tokens_per_second)
-    assert total_usd == pytest.approx(3.6 / 3600 * meter.busy_seconds)
+    measured = read_throughputs(meter.counts)[""]
+    total_usd = answer_usd(
+        3.6, tokens=measured.tokens, tokens_per_second=measured.tokens_per_second
+    )
+    assert total_usd == pytest.approx(3.6 / 3600 * measured.busy_seconds)
 
 
 def test_throughput_is_zero_before_the_first_measurement() -> None:
-    assert ThroughputMeter().tokens_per_second == 0.0
+    assert Throughput().tokens_per_second == 0.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.gateway.exchanges import PASSAGE, create_record
+from tests.unit.gateway.exchanges import create_record
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.feedback import (
@@ -20,15 +20,11 @@ from twin_resources.gateway.api.feedback import (
     read_feedback,
     store_feedback,
 )
+from twin_resources.gateway.exchange.supported_prose import ProseNote, SupportedSentenceFilter
 from twin_resources.gateway.hooks.trace_logger import (
     automatic_scores,
-    extract_passages,
-    lexical_support,
 )
-from twin_resources.gateway.passage_finder import RetrievedPassages
-from twin_resources.models.quotes.answer_text import AnswerOpening, render_prose_label
 from twin_resources.observability.langfuse.outbox import Outbox
-from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 OTHER_TRACE = "00f067aa0ba902b7a3ce929d0e0e4736"
@@ -178,50 +174,16 @@ async def test_accepted_feedback_is_on_disk(
     assert (excinfo.value.status, excinfo.value.code) == (503, "outbox_full")
 
 
-def test_lexical_support_is_the_share_of_long_words_in_the_passages() -> None:
-    prompt = [{"role": "user", "content": "From my posts:\n\n[1] Oil\nOne drop of brass oil.\n\n"
-               "Question: Why silver?"}]  # fmt: skip
-    passages = extract_passages(prompt, template=DEFAULT_TEMPLATE.hash)
-    assert "silver" not in passages
-    assert lexical_support("Brass wants a drop.", passages) == pytest.approx(2 / 3)
-    assert lexical_support("Brass, drop!", passages) == 1.0
-    assert lexical_support("Silver lining", passages) == 0.0
-    assert lexical_support("a b c", passages) is None
-    assert lexical_support("Brass", "") is None
-
-
-# Two of the quotation's four words are in the passage of the prompt, as in a quotation that goes on
-# beyond its passage: it was shown with "support .49", in red.
-QUOTATION = "> Oil sparingly, wipe afterwards.\n>\n> — On oil, 2024-05-01"
-LABEL = render_prose_label("Written by a program")
-
-
-@pytest.mark.parametrize(
-    ("form", "answer", "support"),
-    [
-        ("quote", QUOTATION, None),
-        ("quote_and_voice", QUOTATION, None),  # no sentence of its prose was shown
-        ("quote_and_voice", f"{QUOTATION}\n\n{LABEL}Sparingly.", 1.0),
-        ("quote_and_voice", f"{QUOTATION}\n\n{LABEL}Sparingly, with mercury.", 1 / 3),
-        ("voice", f"{LABEL}Sparingly, with mercury.", 1 / 3),
-        ("not_found", f"Nothing answers this. The closest:\n\n{QUOTATION}", None),
-    ],
-)
-def test_prose_is_scored_for_support_and_quotations_are_not(
-    form: Any, answer: str, support: float | None
+@pytest.mark.parametrize(("counts", "support"), [(None, None), ((0, 0), None), ((3, 1), 1 / 3)])
+def test_an_answer_is_scored_for_the_support_of_its_judged_sentences(
+    counts: tuple[int, int] | None, support: float | None
 ) -> None:
-    record = create_record(opening=QUOTATION)
-    content = f"From my posts:\n\n[1] On oil\nOil sparingly.\n\n{DEFAULT_TEMPLATE.question}"
-    exchange = replace(
-        record.exchange,
-        retrieved_passages=RetrievedPassages((PASSAGE,)),
-        form=form,
-        opening=AnswerOpening(QUOTATION),
-        cited_passages=(PASSAGE,),
-        messages=[{"role": "user", "content": content.format(question="Which oil?")}],
-    )
-    record = replace(record, exchange=exchange, answer_form=form, shown_text=answer, seconds=1.0)
-    scores = automatic_scores(record)
-    values = {score.name: score.value for score in scores}
+    record = replace(create_record(), shown_text="Oil sparingly.", seconds=1.0)
+    if counts is not None:
+        judge: Any = None
+        sentences = SupportedSentenceFilter(judge, 0.5, ())
+        sentences.claim_count, sentences.kept_count = counts
+        record.prose_note = ProseNote(supported_sentences=sentences)
+    values = {score.name: score.value for score in automatic_scores(record)}
     assert values["latency_s"] == 1.0
     assert values.get("support") == (None if support is None else pytest.approx(support))

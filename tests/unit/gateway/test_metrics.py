@@ -78,12 +78,10 @@ def test_the_metrics_of_a_home_have_their_values(home_metrics: HomeMetrics) -> N
     assert read_metric(text, "twin_model_server_ready", server="ann/v1") == 1
     assert ("twin_model_server_ready", (("server", "base"),)) in read_samples(text)
     assert read_metric(text, "twin_model_server_ready", server="base") == 0
-    assert read_metric(text, "twin_outbox_waiting", kind="score") == 1
     assert 0 <= read_metric(text, "twin_outbox_oldest_age_seconds") < 600
     assert read_metric(text, "twin_scores_read_timestamp_seconds") == 5
     stream = {"author": "ann", "stream": "thumbs", "version": "v1"}
     assert read_metric(text, "twin_quality_evidence", **stream) == 130
-    assert read_metric(text, "twin_quality_floor", **stream, prompt_class="all") == 0.7
     assert read_metric(text, "twin_quality_alarm_threshold") > 1
     assert read_metric(text, "twin_quality_alarm_raised_timestamp_seconds", author="ann") == 1_000
     assert read_metric(text, "twin_budget_per_day_dollars") == 2
@@ -108,7 +106,7 @@ def test_unreadable_parts_are_reported_and_the_others_exported(home_metrics: Hom
     assert read_metric(text, "twin_home_readable", part="outbox") == 1
     assert ("twin_home_readable", (("part", "quality"),)) in read_samples(text)
     assert read_metric(text, "twin_home_readable", part="quality") == 0
-    assert read_metric(text, "twin_outbox_waiting", kind="score") == 1
+    assert read_metric(text, "twin_outbox_oldest_age_seconds") >= 0
 
 
 def test_answers_are_counted_with_cost_tokens_and_findings() -> None:

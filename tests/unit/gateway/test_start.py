@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.__main__ import check_port, gateway_environment
+from twin_resources.gateway.__main__ import gateway_environment
 from twin_resources.gateway.config.proxy_config import (
     proxy_config,
     proxy_environment,
@@ -96,17 +96,6 @@ def test_litellm_runs_offline_in_production_mode(home: Settings) -> None:
     assert environment["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"
     assert environment["LITELLM_MODE"] == "PRODUCTION"
     assert environment["LANGFUSE_HOST"].startswith("http://127.0.0.1:")
-
-
-def test_a_port_in_use_is_reported_before_the_start() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        with pytest.raises(TwinError, match="TWIN_GATEWAY_PORT") as excinfo:
-            check_port("127.0.0.1", port)
-    assert f"127.0.0.1:{port}" in excinfo.value.tried
-    check_port("127.0.0.1", port)
 
 
 def test_a_failed_start_is_explained_without_a_traceback(home: Settings) -> None:

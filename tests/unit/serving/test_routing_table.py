@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from twin_assets.serving.routing_table import build_routing_table, read_throughput
-from twin_resources.gateway.costs.cost import ThroughputMeter
+from twin_resources.gateway.costs.cost import Throughput
 from twin_resources.gateway.runtime.background_tasks import write_throughput
 
 
@@ -27,8 +27,8 @@ def test_a_paid_route_is_reached_only_by_its_alias() -> None:
 def test_the_gateways_measurements_are_read(tmp_path: Path) -> None:
     path = tmp_path / "gateway" / "throughput.json"
     assert read_throughput(path, "base") is None
-    meter = ThroughputMeter(tokens=1200, requests=3, busy_seconds=4.0)
-    write_throughput(path, {"base": meter, "ann/v1": ThroughputMeter()})
+    meter = Throughput(tokens=1200, requests=3, busy_seconds=4.0)
+    write_throughput(path, {"base": meter, "ann/v1": Throughput()})
     throughput = read_throughput(path, "base")
     assert throughput is not None
     assert throughput == meter

@@ -127,29 +127,20 @@ def build_scores(feedback: FeedbackBody, key: Key, *, now: datetime) -> list[Que
         "twin.at": now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     } | ({"twin.simulated": "true"} if feedback.simulated else {})
     scores: list[QueuedScore] = []
+
+    def add(name: str, trace: str, value: float | str, comment: str = "", **facts: str) -> None:
+        data_type = "CORRECTION" if name == EDIT else "NUMERIC"
+        identity = score_id(name, feedback.reader, trace)
+        fields = (identity, trace, name, value, data_type, comment, metadata | facts)
+        scores.append(QueuedScore(*fields))
+
     if feedback.vote is not None:
-        identity = score_id(VOTE, feedback.reader, trace_id)
-        scores.append(
-            QueuedScore(
-                identity, trace_id, VOTE, feedback.vote, "NUMERIC", feedback.comment, metadata
-            )
-        )
+        add(VOTE, trace_id, feedback.vote, feedback.comment)
     if feedback.edit:
-        identity = score_id(EDIT, feedback.reader, trace_id)
-        scores.append(
-            QueuedScore(identity, trace_id, EDIT, feedback.edit, "CORRECTION", "", metadata)
-        )
+        add(EDIT, trace_id, feedback.edit)
     if feedback.preferred:
-        for trace, compared_trace, value in (
-            (trace_id, feedback.preferred, 0.0),
-            (feedback.preferred, trace_id, 1.0),
-        ):
-            identity = score_id(COMPARISON, feedback.reader, trace)
-            pair_metadata = metadata | {"twin.against": compared_trace}
-            comment = "" if value else feedback.comment
-            scores.append(
-                QueuedScore(identity, trace, COMPARISON, value, "NUMERIC", comment, pair_metadata)
-            )
+        add(COMPARISON, trace_id, 0.0, feedback.comment, **{"twin.against": feedback.preferred})
+        add(COMPARISON, feedback.preferred, 1.0, **{"twin.against": trace_id})
     return scores
 
 

@@ -263,7 +263,7 @@ class RouteAllowlist:
             RefusedError: 401 if the key was revoked before the answer began.
         """
         bodies: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-        has_started, is_refused = False, False
+        path, has_started, is_refused = request.scope["path"], False, False
 
         async def replay_body() -> Message:
             return bodies.pop() if bodies else await request.receive()
@@ -280,7 +280,7 @@ class RouteAllowlist:
                 added = [(name.encode(), value.encode()) for name, value in headers]
                 message["headers"] = [*message.get("headers", []), *added]
                 await send(message)
-            elif call.refusal is not None and not is_refused and request.url.path != RESPONSES_PATH:
+            elif call.refusal is not None and not is_refused and path != RESPONSES_PATH:
                 is_refused = True  # the stream broke off; LiteLLM's words name LiteLLM
                 await send({"type": "http.response.body", "body": failure_events(call.refusal)})
             elif not is_refused:
@@ -296,7 +296,8 @@ class RouteAllowlist:
             while revocation is None:
                 await asyncio.wait({answer}, timeout=KEY_CHECK_INTERVAL_S)
                 if answer.done():
-                    answer.result()  # raises the task's error, if there was one
+                    if not answer.cancelled():
+                        answer.result()  # raises the task's error, if there was one
                     return
                 try:
                     authorization = request.headers["authorization"]
@@ -319,12 +320,12 @@ class RouteAllowlist:
         """
 
         async def read() -> bytes:
-            parts: list[bytes] = []
+            body = bytearray()
             async for part in request.stream():
-                parts.append(part)
-                if (size := sum(map(len, parts))) > MAX_BODY_BYTES:
-                    raise body_too_large_refusal(size)
-            return b"".join(parts)
+                body += part
+                if len(body) > MAX_BODY_BYTES:
+                    raise body_too_large_refusal(len(body))
+            return bytes(body)
 
         read_task = asyncio.ensure_future(read())
         try:

@@ -1,12 +1,8 @@
 """Reload the policy, the servers and the authors when their files change, without a restart.
 
-Scope: detecting a change by modification time and size, reading the file, and keeping the last
-valid value, with the problem, if the new one cannot be read.
-Out of scope: using the values (`routing/`), the router's list of servers
-(`background_tasks.py`).
-
-Writers replace each file by a rename, so a read sees either the old or the new content, never a
-mixture.
+A file whose time or size changed is read again; if that fails, its last valid value stays in use,
+and the problem is told. Writers replace each file by a rename, so a read sees either the old or the
+new content, never a mixture.
 """
 # pyright: strict
 
@@ -16,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from twin_resources.atomic_writes import read_status
 from twin_resources.authors import Author, read_author
@@ -31,16 +27,15 @@ POLL_SECONDS = 0.5
 SERVERS_SCHEMA_VERSION = 1
 _FileStamp = tuple[int, int, int]
 _UNREAD: _FileStamp = (0, 0, 0)
-_T = TypeVar("_T")
 
 
 @dataclass
-class _WatchedFile(Generic[_T]):
+class _WatchedFile:
     """One watched file: its last valid value, and the problem if its current content is invalid."""
 
     path: Path
-    read: Callable[[Path], _T]
-    value: _T | None = None
+    read: Callable[[Path], Any]
+    value: Any = None
     problem: str = ""
     stamp: _FileStamp | None = _UNREAD
 
@@ -80,33 +75,38 @@ class LiveConfig:
         default_factory=lambda: Snapshot(authors={}, policy=None, servers={}), init=False
     )
     stopped_canaries: set[str] = field(default_factory=set[str], init=False)
-    _policy_file: _WatchedFile[Policy] = field(init=False)
-    _servers_file: _WatchedFile[dict[str, Server]] = field(init=False)
-    _author_files: dict[str, _WatchedFile[Author]] = field(
-        default_factory=dict[str, _WatchedFile[Author]], init=False
-    )
-    _routing_files: dict[str, _WatchedFile[RoutingPolicy]] = field(
-        default_factory=dict[str, "_WatchedFile[RoutingPolicy]"], init=False
-    )
+    _files: dict[str, _WatchedFile] = field(default_factory=dict[str, _WatchedFile], init=False)
     _pause_reasons: dict[str, str] = field(default_factory=dict[str, str], init=False)
-
-    def __post_init__(self) -> None:
-        self._policy_file = _WatchedFile(self.settings.policy_path, read_policy)
-        self._servers_file = _WatchedFile(self.settings.servers_path, read_servers)
 
     def refresh(self) -> bool:
         """Check every file once (about 10 µs each); return whether `current` was replaced."""
-        has_changed = self._policy_file.refresh("policy")
-        if has_changed and self._policy_file.value is not None:
-            # Once the policy no longer lists a stopped canary, its version may become a canary
-            # again.
-            listed_canaries = {
-                _canary_key(*item) for item in self._policy_file.value.authors.items()
-            }
-            self.stopped_canaries &= listed_canaries
-        has_changed |= self._servers_file.refresh("servers")
-        has_changed |= self._refresh_authors()
-        has_changed |= self._refresh_pause_reasons()
+        settings = self.settings
+        files: dict[str, tuple[Path, Callable[[Path], Any]]] = {
+            "policy": (settings.policy_path, read_policy),
+            "servers": (settings.servers_path, read_servers),
+        }
+        for path in settings.authors_dir.glob("*.toml"):
+            slug = path.stem
+            files[f"author {slug}"] = (path, lambda path: read_author(settings, path.stem))
+            if settings.has_paid_route:  # only such a home needs it
+                routing_path = policy_path(settings.home, slug)
+                files[f"routing policy {slug}"] = (routing_path, read_routing_policy)
+        has_changed = bool(self._files.keys() - files.keys())
+        self._files = {
+            name: self._files.get(name) or _WatchedFile(path, read)
+            for name, (path, read) in files.items()
+        }
+        for name, file in self._files.items():
+            is_new_value = file.refresh(name)
+            has_changed |= is_new_value
+            if name == "policy" and is_new_value and file.value is not None:
+                # Once the policy no longer lists a stopped canary, its version may become a
+                # canary again.
+                self.stopped_canaries &= {_canary_key(*item) for item in file.value.authors.items()}
+        pauses = settings.authors_dir.glob(f"*{PAUSE_SUFFIX}")
+        reasons = {path.stem: reason for path in pauses if (reason := read_pause(path))}
+        has_changed |= reasons != self._pause_reasons
+        self._pause_reasons = reasons
         if has_changed:
             self.current = self._create_snapshot()
         return has_changed
@@ -127,44 +127,13 @@ class LiveConfig:
         }
         return replace(policy, authors=authors)
 
-    def _refresh_authors(self) -> bool:
-        files = {path.stem: path for path in self.settings.authors_dir.glob("*.toml")}
-        has_changed = False
-        for slug in set(self._author_files) - set(files):
-            del self._author_files[slug]
-            self._routing_files.pop(slug, None)
-            has_changed = True
-        for slug, path in files.items():
-            if slug not in self._author_files:
-                self._author_files[slug] = _WatchedFile(
-                    path, lambda path: read_author(self.settings, path.stem)
-                )
-            has_changed |= self._author_files[slug].refresh(f"author {slug}")
-            has_changed |= self._refresh_routing_policy(slug)
-        return has_changed
-
-    def _refresh_pause_reasons(self) -> bool:
-        files = self.settings.authors_dir.glob(f"*{PAUSE_SUFFIX}")
-        reasons = {path.stem: reason for path in files if (reason := read_pause(path))}
-        has_changed = reasons != self._pause_reasons
-        self._pause_reasons = reasons
-        return has_changed
-
-    def _refresh_routing_policy(self, author: str) -> bool:
-        """Reload an author's routing policy, which only a home with a paid model needs."""
-        if not self.settings.has_paid_route:
-            return False
-        if author not in self._routing_files:
-            path = policy_path(self.settings.home, author)
-            self._routing_files[author] = _WatchedFile(path, read_routing_policy)
-        return self._routing_files[author].refresh("routing policy")
-
     def _effective_policy(self, servers: Mapping[str, Server]) -> Policy | None:
         """Return the newest policy, except for authors whose new stable version is not ready.
 
         Such an author keeps the previous entry while the server of that version is ready.
         """
-        new_policy, previous_policy = self._policy_file.value, self.current.policy
+        new_policy: Policy | None = self._files["policy"].value if self._files else None
+        previous_policy = self.current.policy
         if new_policy is None or previous_policy is None:
             return new_policy
         authors = {
@@ -178,28 +147,26 @@ class LiveConfig:
         }
         return replace(new_policy, authors=authors)
 
-    def _collect_problems(self, slug: str, author: _WatchedFile[Author]) -> list[str]:
-        routing = self._routing_files.get(slug)
-        return [file.problem for file in (author, routing) if file is not None and file.problem]
-
     def _create_snapshot(self) -> Snapshot:
-        shared_files = (self._policy_file, self._servers_file)
-        servers = self._servers_file.value or {}
+        files, authors, routing = self._files, dict[str, Author](), dict[str, RoutingPolicy]()
+        author_problems: dict[str, list[str]] = {}
+        for name, file in files.items():
+            kind, _, slug = name.rpartition(" ")
+            if kind and file.problem:
+                author_problems.setdefault(slug, []).append(file.problem)
+            if kind and file.value is not None:
+                (authors if kind == "author" else routing)[slug] = file.value
+        shared = [files[name] for name in ("policy", "servers") if name in files]
+        servers: dict[str, Server] = (files["servers"].value if files else None) or {}
         return Snapshot(
-            authors={
-                slug: author.value for slug, author in self._author_files.items() if author.value
-            },
+            authors=authors,
             policy=self._remove_stopped_canaries(self._effective_policy(servers)),
             servers=servers,
             has_paid_route=self.settings.has_paid_route,
-            problems=tuple(file.problem for file in shared_files if file.problem),
+            problems=tuple(file.problem for file in shared if file.problem),
             paused=dict(self._pause_reasons),
-            author_problems={
-                slug: "; ".join(problems)
-                for slug, author in self._author_files.items()
-                if (problems := self._collect_problems(slug, author))
-            },
-            routing={slug: file.value for slug, file in self._routing_files.items() if file.value},
+            author_problems={slug: "; ".join(found) for slug, found in author_problems.items()},
+            routing=routing,
         )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from twin_resources.gateway.costs.home_counts import HomeCounts
+from twin_resources.gateway.costs.home_counts import CounterValues, HomeCounts
 
 
 def self_hosted_usd_per_million_tokens(usd_per_hour: float, *, tokens_per_second: float) -> float:
@@ -62,79 +62,79 @@ def answer_usd(usd_per_hour: float, *, tokens: int, tokens_per_second: float) ->
     return tokens * usd_per_million / 1e6
 
 
-_METER_PREFIX = "meter "
-_SHARED_FIELDS = ("tokens", "requests", "busy_seconds", "_in_flight", "_busy_since")
-
-
-def list_measured_servers(counts: HomeCounts) -> list[str]:
-    """Return the keys of the servers that any process of the gateway has measured."""
-    with counts.lock_table() as table:
-        return [
-            name.removeprefix(_METER_PREFIX) for name in table if name.startswith(_METER_PREFIX)
-        ]
-
-
-@dataclass
-class ThroughputMeter:
-    """Tokens per busy second of one model server, measured on live traffic.
-
-    A busy second has at least one request in flight, so overlapping answers share it.
+@dataclass(frozen=True)
+class Throughput:
+    """Tokens per busy second of one model server.
 
     Attributes:
         tokens: prompt and answer tokens of the finished requests.
         requests: number of finished requests.
         busy_seconds: time with at least one request in flight.
-        clock: returns seconds that are comparable between processes.
-        name, counts: name of the server, and the counters shared with the gateway's other
-            processes.
     """
 
     tokens: int = 0
     requests: int = 0
     busy_seconds: float = 0.0
-    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
-    name: str = ""
-    counts: HomeCounts = field(default_factory=HomeCounts, repr=False, compare=False)
-    _in_flight: int = 0
-    _busy_since: float = 0.0
-
-    def begin(self) -> None:
-        """Count a request that is sent to the server."""
-        with self._lock_counts():
-            if self._in_flight == 0:
-                self._busy_since = self.clock()
-            self._in_flight += 1
-
-    def end(self, tokens: int) -> None:
-        """Count the end of a request; `tokens` is 0 if it failed."""
-        with self._lock_counts():
-            now = self.clock()
-            self.busy_seconds += now - self._busy_since
-            self._busy_since = now
-            self._in_flight = max(0, self._in_flight - 1)
-            self.tokens += tokens
-            if tokens:
-                self.requests += 1
-
-    def refresh(self) -> None:
-        """Read the measurements of the other processes."""
-        with self._lock_counts():
-            pass
-
-    @contextmanager
-    def _lock_counts(self) -> Generator[None]:
-        if self.counts.path is None:
-            yield
-            return
-        with self.counts.lock_table() as table:
-            for field_name, value in table.get(f"{_METER_PREFIX}{self.name}", {}).items():
-                setattr(self, field_name, value)
-            yield
-            table[f"{_METER_PREFIX}{self.name}"] = {
-                name: getattr(self, name) for name in _SHARED_FIELDS
-            }
 
     @property
     def tokens_per_second(self) -> float:
         """Throughput, or 0 before the first measurement."""
         return self.tokens / self.busy_seconds if self.busy_seconds > 0 else 0.0
+
+
+_METER_PREFIX = "meter "
+
+
+@dataclass(frozen=True)
+class ThroughputMeter:
+    """Measures the throughput of one model server on live traffic, for all gateway processes.
+
+    A busy second has at least one request in flight, so overlapping answers share it.
+
+    Attributes:
+        name, counts: name of the server, and the counters shared with the gateway's other
+            processes.
+        clock: returns seconds that are comparable between processes.
+    """
+
+    name: str = ""
+    counts: HomeCounts = field(default_factory=HomeCounts, repr=False)
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+
+    def begin(self) -> None:
+        """Count a request that is sent to the server."""
+        with self._lock_row() as row:
+            if not row.get("in_flight"):
+                row["busy_since"] = self.clock()
+            row["in_flight"] = row.get("in_flight", 0) + 1
+
+    def end(self, tokens: int) -> Throughput:
+        """Count the end of a request, and return the throughput; `tokens` is 0 if it failed."""
+        with self._lock_row() as row:
+            now = self.clock()
+            row["busy_seconds"] = row.get("busy_seconds", 0.0) + now - row.get("busy_since", now)
+            row["busy_since"] = now
+            row["in_flight"] = max(0, row.get("in_flight", 0) - 1)
+            row["tokens"] = row.get("tokens", 0) + tokens
+            row["requests"] = row.get("requests", 0) + bool(tokens)
+            return _read_row(row)
+
+    @contextmanager
+    def _lock_row(self) -> Generator[CounterValues]:
+        with self.counts.lock_table() as table:
+            yield table.setdefault(f"{_METER_PREFIX}{self.name}", {})
+
+
+def read_throughputs(counts: HomeCounts) -> dict[str, Throughput]:
+    """Return the throughput of each server that any process of the gateway has measured."""
+    with counts.lock_table() as table:
+        return {
+            name.removeprefix(_METER_PREFIX): _read_row(row)
+            for name, row in table.items()
+            if name.startswith(_METER_PREFIX)
+        }
+
+
+def _read_row(row: CounterValues) -> Throughput:
+    tokens, requests = int(row.get("tokens", 0)), int(row.get("requests", 0))
+    return Throughput(tokens, requests, row.get("busy_seconds", 0.0))

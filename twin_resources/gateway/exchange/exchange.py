@@ -273,8 +273,7 @@ class RequestRecord:
         self.is_ended = True
         self.seconds = time.monotonic() - self._started_at
         if self.meter is not None:
-            self.meter.end(tokens)
-            self.tokens_per_second = self.meter.tokens_per_second
+            self.tokens_per_second = self.meter.end(tokens).tokens_per_second
         note = self.exchange.decision.routing_note
         if tokens and note is not None and note.other_model:
             self.other_usd = note.other_usd(tokens)

@@ -3,19 +3,16 @@
 A span has no attributes but these: LiteLLM's would contain the client's address, headers, user
 agent and key hash. Attribute names: https://langfuse.com/integrations/native/opentelemetry
 
-The scores are the support of an answer's prose by its passages (quotations are the author's own
-words and are not judged), seconds, US dollars, the best quotation's score and threshold, and the
-findings of the guards. Support is lexical: it detects invented names, and numbers of four or more
-digits, but not faulty reasoning (Maynez et al., 2020, https://aclanthology.org/2020.acl-main.173).
+The scores are the share of judged sentences that the posts support, seconds, US dollars,
+the best quotation's score and threshold, and the findings of the guards.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from types import MappingProxyType
@@ -30,7 +27,6 @@ from twin_resources.gateway.config.proxy_config import SPAN_DELAY_MS
 from twin_resources.gateway.exchange.exchange import RequestRecord
 from twin_resources.gateway.guards.guard_record import guard_scores
 from twin_resources.gateway.hooks.trace_outbox import OutboxExporter
-from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.observability.langfuse.outbox import QueuedScore, score_id
 from twin_resources.observability.langfuse.score_names import (
     QUOTATIONS,
@@ -39,12 +35,10 @@ from twin_resources.observability.langfuse.score_names import (
 )
 from twin_resources.observability.metrics import count_answer
 from twin_resources.privacy import Kind, find_personal_data, redact
-from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
 
 SUPPORT, LATENCY, COST = "support", "latency_s", "cost_usd"
 # A separate environment, so that queries for scores of readers and judges exclude these.
 ENVIRONMENT = "measured"
-_LONGER_WORD = re.compile(r"[^\W_]{4,}")  # shorter ones are mostly function words
 # Names and places are excluded, because answers contain many and no pattern finds them. Kinds that
 # are detected only in questions (`privacy/stated_data.py`) are excluded as well.
 FINDING_NAMES: Mapping[Kind, str] = MappingProxyType(
@@ -218,14 +212,11 @@ def find_sensitive_kinds(answer: str) -> tuple[str, ...]:
 
 def automatic_scores(record: RequestRecord) -> list[QueuedScore]:
     """Return the scores of an ended answer; values that could not be measured are omitted."""
-    support_share, quote_result = None, record.exchange.quote_result
-    if record.exchange.sources and record.answer_form in {"voice", "quote_and_voice"}:
-        passages = extract_passages(
-            record.exchange.messages, template=record.exchange.template.hash
-        )
-        support_share = lexical_support(extract_prose(record.shown_text), passages)
+    sentences, quote_result = record.prose_note.supported_sentences, record.exchange.quote_result
     values = {
-        SUPPORT: support_share,
+        SUPPORT: sentences.kept_count / sentences.claim_count
+        if sentences and sentences.claim_count
+        else None,
         LATENCY: record.seconds,
         COST: record.usd,
         QUOTE_SCORE: quote_result.best_score if quote_result else None,
@@ -245,30 +236,3 @@ def automatic_scores(record: RequestRecord) -> list[QueuedScore]:
         for name, value in values.items()
         if value is not None
     ]
-
-
-def lexical_support(answer: str, passages: str) -> float | None:
-    """Return the share of the answer's words that the passages contain, from 0 to 1.
-
-    Only distinct words and numbers of four or more characters count.
-
-    Returns:
-        The share, or None if the answer has no such word or there are no passages.
-    """
-    words = set(_LONGER_WORD.findall(answer.lower()))
-    if not words or not passages.strip():
-        return None
-    return len(words & set(_LONGER_WORD.findall(passages.lower()))) / len(words)
-
-
-def extract_passages(messages: Sequence[Mapping[str, Any]], *, template: str) -> str:
-    """Return the text above the question in the last message.
-
-    Args:
-        messages: the rendered prompt.
-        template: hash of the prompt template. A reader's line that contains the template's label is
-            marked as the reader's, so the last label is the template's.
-    """
-    content = str(messages[-1].get("content", "")) if messages else ""
-    label = TEMPLATES.get(template, DEFAULT_TEMPLATE).question.partition("{question}")[0]
-    return content.rpartition(f"\n\n{label}")[0]

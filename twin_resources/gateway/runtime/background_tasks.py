@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.gateway.config.live_config import POLL_SECONDS
-from twin_resources.gateway.costs.cost import ThroughputMeter
+from twin_resources.gateway.costs.cost import Throughput, read_throughputs
 from twin_resources.gateway.front_desk.message_vectors import embed_message
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.runtime.gc_schedule import YOUNG_COLLECTION_INTERVAL_S, GcScheduler
@@ -83,9 +83,9 @@ class BackgroundTasks:
         self.request_path.trace_problem = self.trace_problem()
 
     def _write_throughput(self) -> None:
-        self.request_path.read_meters()  # includes all processes, so any of them may write last
-        if self.request_path.meters:
-            write_throughput(self.throughput_path, self.request_path.meters)
+        # Of all processes, so any of them may write last.
+        if throughputs := read_throughputs(self.request_path.counts):
+            write_throughput(self.throughput_path, throughputs)
 
     async def _warm_up(self) -> None:
         """Import and load the embedders, so that the first question takes one second less."""
@@ -112,7 +112,7 @@ class BackgroundTasks:
         self._tasks.append(asyncio.create_task(run()))
 
 
-def write_throughput(path: Path, meters: Mapping[str, ThroughputMeter]) -> None:
+def write_throughput(path: Path, throughputs: Mapping[str, Throughput]) -> None:
     """Write the measured throughput of each server as JSON.
 
     Each entry has the keys `tokens`, `requests`, `busy_seconds` and `tokens_per_second`.
@@ -124,6 +124,6 @@ def write_throughput(path: Path, meters: Mapping[str, ThroughputMeter]) -> None:
             "busy_seconds": round(meter.busy_seconds, 3),
             "tokens_per_second": round(meter.tokens_per_second, 1),
         }
-        for name, meter in meters.items()
+        for name, meter in throughputs.items()
     }
     replace_file(path, json.dumps({"schema": 1, "servers": document}))

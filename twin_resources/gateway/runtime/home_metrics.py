@@ -81,21 +81,12 @@ class HomeMetrics(Collector):
 
     def _read_outbox(self) -> Metrics:
         counts = self.outbox.counts()
-        yield _gauge(
-            "twin_outbox_waiting",
-            "Items waiting to be sent to the trace store.",
-            ("kind",),
-            [(("score",), counts.scores), (("trace",), counts.traces)],
-        )
         age_s = time.time() - counts.oldest_at if counts.oldest_at is not None else 0.0
         yield GaugeMetricFamily(
             "twin_outbox_oldest_age_seconds", "Age of the oldest waiting item.", max(0.0, age_s)
         )
         yield CounterMetricFamily(
             "twin_outbox_dropped_traces", "Traces dropped to free space.", counts.dropped_traces
-        )
-        yield GaugeMetricFamily(
-            "twin_outbox_refused", "Items that the trace store refused.", counts.refused
         )
 
     def _read_quality(self) -> Metrics:
@@ -115,26 +106,14 @@ class HomeMetrics(Collector):
                 "Time up to which the scores of the trace store were read.",
                 feed.frontier_ms / 1000,
             )
-        labels = ("author", "stream", "version")
-        streams = [
-            ((author, stream.stream, stream.version), stream)
-            for author, evidence in author_streams.items()
-            for stream in evidence
-        ]
         yield _gauge(
             "twin_quality_evidence",
             "Evidence (e-value) that the scores have dropped.",
-            labels,
-            [(key, stream.likelihood_ratio) for key, stream in streams],
-        )
-        yield _gauge(
-            "twin_quality_floor",
-            "The lowest mean score, from 0 to 1, that does not count as a drop.",
-            (*labels, "prompt_class"),
+            ("author", "stream", "version"),
             [
-                ((*key, prompt_class or "all"), bound)
-                for key, stream in streams
-                for prompt_class, bound in stream.floors.items()
+                ((author, stream.stream, stream.version), stream.likelihood_ratio)
+                for author, evidence in author_streams.items()
+                for stream in evidence
             ],
         )
         yield GaugeMetricFamily(
