@@ -40,7 +40,7 @@ from twin_resources.storage.object_store import is_object_address, list_objects,
 from twin_resources.storage.sources.feed_response import redact_url
 from twin_resources.storage.sources.listing import is_feed
 
-IMPORT_VERSION = "12"
+IMPORT_VERSION = "13"
 """Version of `raw_posts_import` and of the importers; if it changes, all sources are read again."""
 
 _EXPORT = re.compile(

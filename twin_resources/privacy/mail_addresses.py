@@ -9,7 +9,7 @@ documentation and tests (RFC 2606, RFC 6761), version control accounts (`git@git
 addresses that do not receive mail (`noreply@…`). The same applies to accounts in URLs, fediverse
 handles (`@ann@social.example`), file names (`icon@2x.png`), systemd units (`getty@tty1.service`),
 and message IDs in links to mail archives.
-Format: RFC 5321 (64 octets before the at sign), RFC 6531 (letters of any script).
+Format: RFC 5321 (64 octets before the at sign), RFC 6531 (here Latin, Greek and Cyrillic letters).
 """
 # pyright: strict
 
@@ -20,20 +20,16 @@ from collections.abc import Iterator
 
 from twin_resources.privacy.kinds import TextSpan
 
-_MAX_LOCAL_PART_CHARACTERS = 64
-# After ASCII letters, a word of another script may follow without a space ("ann@bell.orgまで").
-_DOMAIN = re.compile(
-    r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}((?:[A-Za-z]{2,24}|xn--[a-z0-9-]{2,30})(?![a-zA-Z0-9_-])"
-    r"|[^\W\d_]{2,24}(?![\w-]))"
+# Latin, Greek and Cyrillic letters: scripts without spaces may stand right around an address.
+_LETTERS = r"A-Za-z0-9\u00c0-\u024f\u0370-\u052f"
+_PLAIN_ADDRESS = re.compile(
+    rf"(?<![{_LETTERS}._+%@-])[.%-]*(?P<local>[{_LETTERS}_+][{_LETTERS}._+%-]{{0,63}})@"
+    rf"(?P<domain>(?:[{_LETTERS}](?:[{_LETTERS}_-]{{0,61}}[{_LETTERS}])?\.){{1,8}}"
+    r"(?P<suffix>[A-Za-z\u0370-\u052f]{2,24}|xn--[a-z0-9-]{2,30}))(?![A-Za-z0-9_-])"
 )
-# Scripts that put no space between words, and Korean, whose particles follow a word directly.
-_UNSPACED_LETTER = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005\u3040-\u30ff\u3400-\u9fff"
-    "\uac00-\ud7af\uf900-\ufaff]"
-)
+_URL_BEFORE = re.compile(r"://[^\s/]{0,64}$")  # the account of a URL (`scheme://ann:pw@host`)
 # "at" in brackets always means the at sign: "ann [at] bell.org". Without brackets, "at" may be a
 # preposition, so the dots must also be written out: "ann at bell dot org".
-_AT_SIGN = re.compile("@")
 _AT_IN_BRACKETS = re.compile(
     r"[\[({<] ?(?i:at|@|\u00e4t|\u00e6t|arroba|chez|chiocciola|apestaart(?:je)?) ?[\])}>] {0,2}"
 )
@@ -69,8 +65,18 @@ _NON_DOMAIN_SUFFIXES = frozenset(
 
 def find_mail_addresses(text: str) -> Iterator[TextSpan]:
     """Yield spans of kind `e-mail`, at most one per at sign; they may overlap other kinds."""
-    for match in _AT_SIGN.finditer(text):
-        yield from _match_plain_address(text, match.start())
+    for match in _PLAIN_ADDRESS.finditer(text) if "@" in text else ():
+        local_part, start = match["local"].lower(), match.start("local")
+        if (
+            match["suffix"].lower() not in _NON_DOMAIN_SUFFIXES
+            and not _RESERVED_DOMAIN.search(match["domain"])
+            and local_part not in _NON_PERSONAL_ACCOUNTS
+            and not local_part.endswith(("noreply", "no-reply"))
+            and not _URL_BEFORE.search(text, max(0, start - 67), start)
+            # a message ID in a link to a mail archive
+            and text[max(0, start - 1) : start + 2].lower() != "%3c"
+        ):
+            yield TextSpan(start, match.end(), "e-mail")
     for match in _AT_IN_BRACKETS.finditer(text):
         yield from _match_written_out_address(text, match, allow_plain_dots=True)
     if any(dot in text for dot in _DOTS):
@@ -100,47 +106,4 @@ def _match_written_out_address(
         return
     yield TextSpan(
         at_match.start() - (len(preceding_text) - local_part.start(1)), domain.end(), "e-mail"
-    )
-
-
-def _match_plain_address(text: str, at_index: int) -> Iterator[TextSpan]:
-    domain = _DOMAIN.match(text, at_index + 1)
-    if (
-        not domain
-        or domain[1].lower() in _NON_DOMAIN_SUFFIXES
-        or _RESERVED_DOMAIN.search(domain[0])
-    ):
-        return
-    start, earliest_start = at_index, max(0, at_index - _MAX_LOCAL_PART_CHARACTERS)
-    ends_at_unspaced_letters = domain[0].isascii()
-    while start > earliest_start and (text[start - 1].isalnum() or text[start - 1] in "._+%-"):
-        if ends_at_unspaced_letters and _UNSPACED_LETTER.match(text[start - 1]):
-            break
-        start -= 1
-    if text.startswith(("%3C", "%3c"), start - 1) or text.startswith(("%3C", "%3c"), start):
-        return  # a message ID in a link to a mail archive
-    # Skip punctuation before the address, such as "…ann@" or "-ann@" in a list.
-    while start < at_index and text[start] in ".-%":
-        start += 1
-    local_part = text[start:at_index].lower()
-    is_too_long = start == earliest_start and start > 0 and text[start - 1].isalnum()
-    if (
-        not local_part
-        or is_too_long
-        or local_part in _NON_PERSONAL_ACCOUNTS
-        or local_part.endswith(("noreply", "no-reply"))
-    ):
-        return
-    if (start and text[start - 1] == "@") or _is_in_url_authority(text, start):
-        return
-    yield TextSpan(start, domain.end(), "e-mail")
-
-
-def _is_in_url_authority(text: str, start: int) -> bool:
-    """Return whether `start` is in a URL's account: `scheme://ann@host`, `scheme://ann:pw@host`."""
-    scheme_end = text.rfind("://", max(0, start - _MAX_LOCAL_PART_CHARACTERS), start)
-    if scheme_end == -1:
-        return False
-    return not any(
-        character.isspace() or character == "/" for character in text[scheme_end + 3 : start]
     )

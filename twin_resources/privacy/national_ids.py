@@ -19,10 +19,9 @@ from typing import Literal, Protocol, cast
 from twin_resources.privacy.kinds import TextSpan
 from twin_resources.privacy.national_schemes import SCHEMES_BY_SHAPE, NationalIdScheme
 from twin_resources.privacy.other_numbers import (
-    has_other_label,
     is_beside_long_number,
     is_code_value,
-    is_in_hex_dump,
+    is_other_number,
 )
 
 # A number starts a word, or follows a label ("RUT-12…").
@@ -88,8 +87,7 @@ def _classify(
     is_at_home = shape.count("9") >= _MIN_DIGITS_IN_HOME_REGION
     # A number of another kind may pass a checksum by chance.
     is_other = (
-        is_in_hex_dump(text, start, end)
-        or has_other_label(text, start)
+        is_other_number(text, start, end, has_birth_date=True)
         or (number.isdigit() and _TIMESTAMP_OR_ISBN.match(number) is not None)
         or (number.isdigit() and is_code_value(text, start, end))
         or (number.isdigit() and is_beside_long_number(text, start, end))

@@ -62,65 +62,61 @@ _NUMBERS_BEFORE = re.compile(r"(?<![\w.,])(?:\d[\d.,]{0,14} {1,3}){1,2}$")
 _NUMBERS_AFTER = re.compile(r"(?: {1,3}\d{1,15}\b){1,2}")
 
 
-def is_date_or_range(number_text: str) -> bool:
-    """Return whether a number starts with a date or is a date or time range ("01.02.-05.06.")."""
-    return _DATE.match(number_text) is not None or _TIME_RANGE.match(number_text) is not None
+def is_other_number(
+    text: str, start: int, end: int, *, is_announced: bool = False, has_birth_date: bool = False
+) -> bool:
+    """Return whether a number is a date, an amount, a part of a listing or the like.
 
-
-def has_unit(text: str, start: int, end: int) -> bool:
-    """Return whether a unit, currency or counted noun is next to a number ("120-150 Euro")."""
-    preceding_text = text[max(0, start - 6) : start]
-    return (
-        _UNIT_AFTER.match(text, end, end + _MAX_AFTER) is not None
-        or _UNIT_BEFORE.search(preceding_text) is not None
-    )
-
-
-def is_in_hex_dump(text: str, start: int, end: int) -> bool:
-    """Return whether a number is part of hexadecimal groups of two or four digits."""
-    number_text = text[start:end]
-    preceding_text = text[max(0, start - 12) : start]
-    if _PAIRS.match(number_text):
-        return bool(_PAIR_BEFORE.search(preceding_text) or _PAIR_AFTER.match(text, end))
-    if _GROUPS_OF_FOUR.match(number_text):
-        return bool(
-            _GROUP_OF_FOUR_BEFORE.search(preceding_text) or _GROUP_OF_FOUR_AFTER.match(text, end)
-        )
-    return False
-
-
-def is_in_number_list(text: str, start: int, end: int) -> bool:
-    """Return whether a number is next to two others, or next to one if it has over four groups."""
-    numbers_before = _NUMBERS_BEFORE.search(text, max(0, start - 40), start)
-    numbers_after = _NUMBERS_AFTER.match(text, end)
-    neighbor_count = sum(
-        len(match[0].split()) for match in (numbers_before, numbers_after) if match
-    )
-    has_many_groups = (
-        text[start] not in "0(" and len(_GROUP.findall(text[start:end])) >= _MANY_GROUPS
-    )
-    return neighbor_count > (0 if has_many_groups else 1)
-
-
-def has_other_label(text: str, start: int) -> bool:
-    """Return whether a number follows another kind of label, such as an ISBN or a version."""
-    return _OTHER_LABEL.search(text[max(0, start - _MAX_BEFORE) : start]) is not None
-
-
-def is_postcode(text: str, start: int, end: int) -> bool:
-    """Return whether a number is a ZIP code after a state, as in GNU licenses ("MA 02110-1301")."""
-    preceding_text = text[max(0, start - 5) : start]
-    return bool(_POSTCODE.match(text[start:end]) and _STATE_BEFORE.search(preceding_text))
-
-
-def is_sequence_or_repeated_digit(number_text: str) -> bool:
-    """Return whether a number is a sequence ("01 02 03", "1-234-567-8910") or repeats one digit."""
-    groups = [int(group) for group in _GROUP.findall(number_text)]
-    digits = "".join(_GROUP.findall(number_text))
+    Args:
+        is_announced: whether a word before it says that it is a phone number, so that its
+            neighbors do not count.
+        has_birth_date: whether a date at its beginning does not count.
+    """
+    number, before = text[start:end], text[max(0, start - _MAX_BEFORE) : start]
+    groups = [int(group) for group in _GROUP.findall(number)]
+    digits = "".join(_GROUP.findall(number))
+    # "01 02 03", "1-234-567-8910"
     is_consecutive = len(groups) > 2 and all(
         second - first == 1 for first, second in pairwise(groups)
     )
-    return is_consecutive or len(set(digits)) == 1 or digits == "12345678910"
+    if (
+        (not has_birth_date and (_DATE.match(number) or _TIME_RANGE.match(number)))
+        or is_consecutive
+        or len(set(digits)) == 1
+        or digits == "12345678910"
+        or _UNIT_AFTER.match(text, end, end + _MAX_AFTER)  # "120-150 Euro"
+        or _UNIT_BEFORE.search(before[-6:])
+    ):
+        return True
+    if is_announced:
+        return False
+    return bool(
+        _OTHER_LABEL.search(before)
+        or _is_in_hex_dump(text, start, end)
+        or _is_in_number_list(text, start, end, has_many_groups=len(groups) >= _MANY_GROUPS)
+        # a ZIP code after a state, as in GNU licenses ("MA 02110-1301")
+        or (_POSTCODE.match(number) and _STATE_BEFORE.search(before[-5:]))
+    )
+
+
+def _is_in_hex_dump(text: str, start: int, end: int) -> bool:
+    """Return whether a number is part of hexadecimal groups of two or four digits."""
+    number, before = text[start:end], text[max(0, start - 12) : start]
+    if _PAIRS.match(number):
+        return bool(_PAIR_BEFORE.search(before) or _PAIR_AFTER.match(text, end))
+    return bool(_GROUPS_OF_FOUR.match(number)) and bool(
+        _GROUP_OF_FOUR_BEFORE.search(before) or _GROUP_OF_FOUR_AFTER.match(text, end)
+    )
+
+
+def _is_in_number_list(text: str, start: int, end: int, *, has_many_groups: bool) -> bool:
+    """Return whether a number is next to two others, or next to one if it has many groups."""
+    neighbors = (
+        _NUMBERS_BEFORE.search(text, max(0, start - 40), start),
+        _NUMBERS_AFTER.match(text, end),
+    )
+    count = sum(len(match[0].split()) for match in neighbors if match)
+    return count > (0 if has_many_groups and text[start] not in "0(" else 1)
 
 
 def is_beside_long_number(text: str, start: int, end: int) -> bool:
@@ -136,16 +132,3 @@ def is_code_value(text: str, start: int, end: int) -> bool:
     """Return whether a number is a value in a link, in JSON or in an assignment."""
     preceding_text, next_character = text[max(0, start - 6) : start], text[end : end + 1]
     return _CODE_BEFORE.search(preceding_text) is not None or next_character in _CODE_AFTER
-
-
-def is_other_number(text: str, start: int, end: int) -> bool:
-    """Return whether a candidate is another kind of number, such as a date or an amount."""
-    return (
-        is_date_or_range(text[start:end])
-        or is_sequence_or_repeated_digit(text[start:end])
-        or has_unit(text, start, end)
-        or is_in_hex_dump(text, start, end)
-        or is_in_number_list(text, start, end)
-        or has_other_label(text, start)
-        or is_postcode(text, start, end)
-    )

@@ -25,15 +25,7 @@ import re
 from collections.abc import Iterator
 
 from twin_resources.privacy.kinds import TextSpan
-from twin_resources.privacy.other_numbers import (
-    has_other_label,
-    has_unit,
-    is_date_or_range,
-    is_in_hex_dump,
-    is_in_number_list,
-    is_other_number,
-    is_sequence_or_repeated_digit,
-)
+from twin_resources.privacy.other_numbers import is_other_number
 
 _SEPARATORS = r" .\-/()\u00a0\u202f\u2010-\u2013"
 # The pattern is limited to ASCII: Japanese and Chinese put no space between word and number.
@@ -122,9 +114,7 @@ def find_phones(text: str, *, region: str = "") -> Iterator[TextSpan]:
             start = prefix.start(1)
         elif text[start - 1 : start] == "-":  # this is part of a longer number
             continue
-        if not has_other_label(text, start) and not is_sequence_or_repeated_digit(
-            text[start : match.end()]
-        ):
+        if not is_other_number(text, start, match.end()):
             yield TextSpan(start, match.end(), "phone")
     for match in _TRUNK_ZERO.finditer(text):
         number = re.split("[xe]", match[0], maxsplit=1)[0]
@@ -146,12 +136,11 @@ def _find_by_plan(text: str, regions: tuple[str, ...]) -> Iterator[TextSpan]:
     # Any region whose prefix of foreign numbers is 00 finds the numbers with a country code.
     has_prefix = _COUNTRY_PREFIX.search(text)
     for match in PhoneNumberMatcher(text, "DE", leniency=Leniency.VALID) if has_prefix else ():
-        start, end = match.start, match.end
-        is_prefixed = match.raw_string.startswith("00") and not (
-            is_in_hex_dump(text, start, end) or is_in_number_list(text, start, end)
+        is_prefixed = match.raw_string.startswith("00") and not is_other_number(
+            text, match.start, match.end
         )
         if is_prefixed or match.raw_string.lstrip("(").startswith("+"):
-            yield TextSpan(start, end, "phone")
+            yield TextSpan(match.start, match.end, "phone")
     for home in regions:
         if country_code_for_region(home) == 1:
             continue  # the North American format is found below, whatever the region
@@ -181,8 +170,7 @@ def _find_after_phone_words(text: str) -> Iterator[TextSpan]:
         is_amount = _GROUPED_THOUSANDS.match(number) and (
             sum(map(str.isdigit, number)) % 3 or number.endswith("000")
         )  # "phone: 1 200 000"; nine digits in groups of three may be a phone number
-        is_other = is_date_or_range(number) or is_sequence_or_repeated_digit(number)
-        if not (is_amount or is_other or has_unit(text, start, end)):
+        if not (is_amount or is_other_number(text, start, end, is_announced=True)):
             yield TextSpan(start, end, "phone")
 
 

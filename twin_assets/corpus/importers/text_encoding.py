@@ -1,9 +1,9 @@
 """The text of bytes in any encoding: byte order marks, a page's declaration, or a guess.
 
-charset-normalizer finds the script (Cyrillic, Greek, Korean …). For Latin letters it chose the
-Central European encoding for French and Turkish and the Western one for Polish, so here the Latin
-encoding is chosen that damages the fewest words; the language breaks ties. Czech in ISO 8859-2 is
-decoded as Windows-1250, which damages none of its words.
+charset-normalizer finds the script (Cyrillic, Greek, Korean …). Of Latin letters it takes French
+for Central European and Polish for Western ones, so here the language decides, which words without
+accents show. Texts in Mac OS Roman, DOS or ISO 8859-2 then have symbols and capitals inside their
+words, and are refused.
 Sources: https://charset-normalizer.readthedocs.io, https://encoding.spec.whatwg.org
 """
 # pyright: strict
@@ -28,26 +28,24 @@ _DECLARED_ENCODING = re.compile(
     rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)|\A\s*<\?xml[^>]+encoding\s*=\s*[\"']([\w-]+)",
     re.IGNORECASE,
 )
-_LATIN = ("cp1252", "cp1250", "cp1254", "iso8859_2", "mac_roman", "cp850")
-"""Encodings in order of preference if they cause equal damage."""
-_JAPANESE = ("shift_jis", "euc_jp", "iso2022_jp")
-_OTHER_SCRIPTS = (
-    *("cp1251", "koi8_r", "cp866", "cp1253", "cp1255", "cp1256", "gb18030", "big5", "euc_kr"),
-)
-_USUAL_ENCODINGS = {
-    **dict.fromkeys(("cs", "hr", "hu", "pl", "ro", "sk", "sl", "sr"), ("cp1250", "iso8859_2")),
-    **dict.fromkeys(("az", "tr"), ("cp1254",)),
+_MULTI_BYTE = frozenset({"shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"})
+_OTHER_SCRIPTS = frozenset({"cp1251", "koi8_r", "cp866", "cp1253", "cp1255", "cp1256"})
+_LATIN = {
+    **dict.fromkeys(("cs", "hr", "hu", "pl", "ro", "sk", "sl", "sr"), "cp1250"),
+    **dict.fromkeys(("az", "tr"), "cp1254"),
 }
+"""Encodings by language; of any other language, it is the Western one."""
 _USUAL_NAMES = {
-    **{"iso8859-1": "windows-1252", "iso8859-2": "iso-8859-2", "euc_jp": "euc-jp"},
+    **{"iso8859-1": "windows-1252", "euc_jp": "euc-jp"},
     **{"euc_kr": "euc-kr", "cp949": "euc-kr", "cp932": "shift_jis", "utf-8-sig": UTF_8},
     **{"utf-16-le": "utf-16", "utf-16-be": "utf-16"},
 }
 """Usual names that differ from Python's; `cp1250` and its neighbors follow one pattern."""
-_KANA = re.compile(r"[\u3040-\u30ff]")
-_KANA_SHARE = 0.2  # share of non-ASCII characters: at least half in Japanese, 0 in misread Korean
 _MAX_CHARACTERS = 20_000
 _MIN_LANGUAGE_SCORE = 0.3  # a Czech sentence with wrong accents scores .93, a single word .2
+_OTHER_CHARACTERS = re.compile(r"[^\x00-\x7f]+")
+_INNER_CHARACTER = re.compile(r"(?<=[a-z])[^\x00-\x7f’‘·…\u00ad\u2010-\u2014](?=[a-z])")
+_MAX_DAMAGE = 0.1  # share of the characters inside words
 _MAX_PASTED_BYTES = 200  # a file with more pasted bytes is not UTF-8
 
 
@@ -86,9 +84,9 @@ def decode_text(body: bytes, *, is_page: bool = False) -> tuple[str, str]:
     if declared.casefold() in {"iso-8859-1", "latin1", "latin-1", "ascii"}:
         declared = "cp1252"
     try:
-        return _decode(body, (declared,) if declared else ())
+        return _decode(body, (declared, *(["iso2022_jp"] if has_escapes else [])))
     except UnknownEncodingError:
-        return _decode_mixed_utf_8(body) or _decode(body, _guess_encodings(body))
+        return _decode_mixed_utf_8(body) or _decode_by_guess(body)
 
 
 def has_byte_order_mark(body: bytes) -> bool:
@@ -127,60 +125,27 @@ def _decode_mixed_utf_8(body: bytes) -> tuple[str, str] | None:
     )
 
 
-def _guess_encodings(body: bytes) -> Sequence[str]:
-    """Return the encoding of a text that is not UTF-8, or nothing."""
-    texts: dict[str, str] = {}
-    for encoding in (*_JAPANESE, *_LATIN):
-        try:
-            texts[encoding] = body.decode(encoding)[:_MAX_CHARACTERS]
-        except UnicodeDecodeError:
-            continue
-    for encoding in _JAPANESE:
-        text = texts.pop(encoding, "")
-        foreign_count = sum(not character.isascii() for character in text)
-        if foreign_count and len(_KANA.findall(text)) >= _KANA_SHARE * foreign_count:
-            return (encoding,)
+def _decode_by_guess(body: bytes) -> tuple[str, str]:
+    """Decode a text that is not UTF-8 by its letters and its language."""
     import charset_normalizer
 
-    match = charset_normalizer.from_bytes(body, cp_isolation=[*_LATIN, *_OTHER_SCRIPTS]).best()
-    if match is not None and match.encoding in _OTHER_SCRIPTS:
-        return (match.encoding,)
-    damage = {encoding: _count_damage(text) for encoding, text in texts.items()}
-    likely = [encoding for encoding in texts if damage[encoding] == min(damage.values())]
-    if not likely:
-        return ()
-    text = texts[likely[0]]
-    max_damage = 0 if match is None else 0.5 * sum(not letter.isascii() for letter in text)
-    if damage[likely[0]] > max_damage:
-        return ()
-    if len({texts[encoding] for encoding in likely}) > 1:
-        from twin_assets.corpus.language import score_languages
+    from twin_assets.corpus.language import score_languages
 
-        # Words without accents identify the language; a short page is mostly English tags.
-        scores = score_languages(_TAG.sub(" ", text))
+    scripts = [*sorted(_MULTI_BYTE | _OTHER_SCRIPTS), "cp1252", "cp1250", "cp1254"]
+    match = charset_normalizer.from_bytes(body, cp_isolation=scripts).best()
+    encodings = [match.encoding] if match is not None else []
+    # Single signs, such as the quotation marks of English, do not show another script.
+    runs = _OTHER_CHARACTERS.findall(str(match) if match is not None else "")
+    is_other_script = sum(len(run) for run in runs if len(run) > 1) * 2 > sum(map(len, runs))
+    if not is_other_script or encodings[0] not in _MULTI_BYTE | _OTHER_SCRIPTS:
+        head = body[:_MAX_CHARACTERS].decode("cp1252", "replace")
+        scores = score_languages(_TAG.sub(" ", head))  # a short page is mostly English tags
         language = max(scores, key=lambda code: scores[code], default="")
-        if scores.get(language, 0.0) >= _MIN_LANGUAGE_SCORE:
-            usual = [name for name in _USUAL_ENCODINGS.get(language, ()) if name in likely]
-            return [*usual, *likely]
-    return likely
-
-
-def _count_damage(text: str) -> int:
-    """Count signs of a wrong encoding: symbols and capitals inside words, control characters."""
-    count = 0
-    for before, character, after in zip(f" {text}", text, f"{text[1:]} ", strict=False):
-        if character.isascii():
-            continue
-        category = unicodedata.category(character)
-        name = unicodedata.name(character, "")
-        is_letter = category in {"Lu", "Ll", "Lo"} and character not in "ﬁﬂ"
-        if category == "Cc":
-            count += 1
-        elif is_letter and name.startswith(("LATIN", "FEMININE", "MASCULINE")):
-            is_inner_capital = character.isupper() and before.islower()
-            count += is_inner_capital or (character in "ªº" and before.isalpha())
-        elif character not in "’‘'·-\u00ad\u2010\u2011":  # what belongs inside words
-            # A box character or fraction counts next to one letter, other symbols between two.
-            is_symbol = category in {"So", "Sm", "Sk", "No", "Lm"} and character not in "®™©°№"
-            count += before.isalpha() + after.isalpha() >= (1 if is_symbol else 2)
-    return count
+        is_sure = scores.get(language, 0.0) >= _MIN_LANGUAGE_SCORE
+        encodings = [_LATIN.get(language, "cp1252") if is_sure else "cp1252"]
+    text, name = _decode(body, encodings)
+    inner = _INNER_CHARACTER.findall(text) if encodings[0] not in _MULTI_BYTE else []
+    is_wrong = [not (c.islower() and unicodedata.name(c, "").startswith("LATIN")) for c in inner]
+    if sum(is_wrong) > _MAX_DAMAGE * len(inner):
+        raise UnknownEncodingError
+    return text, name
