@@ -6,7 +6,7 @@ Out of scope: their work (`twin_cli/commands/`).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -64,15 +64,8 @@ def pause(
     """Pause an author's answers within seconds; requests get status 503 and the reason."""
 
 
-@command("routing_command.run_routing", 'twin routing try "How do I carry a clock?"', json=True)
-def routing(
-    action: Annotated[
-        Literal["show", "try"],
-        typer.Argument(help="With try, show where one question would be routed, and why."),
-    ] = "show",
-    question: Annotated[str, typer.Argument(help="The question to route, with try.")] = "",
-    author: AuthorName = "",
-) -> None:
+@command("routing_command.run_routing", "twin routing", json=True)
+def routing(author: AuthorName = "") -> None:
     """Show which questions go to the paid model, the savings, and any missing requirements."""
 
 

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError, check_schema
@@ -114,11 +113,6 @@ class RoutingPolicy:
         """
         models = choose_models(self.cross_fitted, self.prices, self.step.weight)
         return self.usd[models < len(self.models) - 1]
-
-    @property
-    def vectors(self) -> NDArray[np.float32]:
-        """Vectors of the labels' questions: the rows without the last two features."""
-        return self.gain.rows[:, :-2]
 
 
 def policy_path(home: Path, author: str) -> Path:

@@ -14,7 +14,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from twin_cli.commands.presentation import make_table
@@ -44,39 +43,25 @@ from twin_resources.router.learning_decision import (
     ComparedModels,
     Payback,
 )
-from twin_resources.router.nearest_labels import gain_interval, nearest_labels
 from twin_resources.router.policy_file import RoutingPolicy, policy_path, read_routing_policy
-from twin_resources.router.routing_decision import choose_model, question_features
 from twin_resources.settings import Settings
 from twin_resources.statistics.promotion import expected_pairs
 from twin_resources.storage.state.home_state import open_home_state
-from twin_resources.storage.tables.rows_by_id import sql_in_filter
 from twin_resources.storage.tables.tables import Tables
 
 
-def run_routing(
-    settings: Settings, action: str, question: str, *, author: str, as_json: bool, console: Console
-) -> int:
-    """Print an author's routing, or where one question would be routed; return the exit code.
-
-    Args:
-        action: `show`, or `try` with a question.
+def run_routing(settings: Settings, *, author: str, as_json: bool, console: Console) -> int:
+    """Print an author's routing; return the exit code.
 
     Raises:
-        TwinError: the author does not exist, the policy file is damaged, or a question cannot be
-            routed (see `preview_routing`).
+        TwinError: the author does not exist, or the policy file is damaged.
     """
     chosen_author = choose_author(settings, author)
-    if action == "try":
-        document = preview_routing(settings, chosen_author, question)
-        print_document = print_preview
-    else:
-        document = build_routing_summary(settings, chosen_author)
-        print_document = print_summary
+    summary = build_routing_summary(settings, chosen_author)
     if as_json:
-        console.print_json(data=document)
+        console.print_json(data=summary)
     else:
-        print_document(document, chosen_author, console)
+        print_summary(summary, chosen_author, console)
     return 0
 
 
@@ -97,19 +82,6 @@ def print_summary(summary: dict[str, Any], author: Author, console: Console) -> 
     if summary["paid_model"]:
         for line in _summary_lines(summary):
             console.print(line)
-
-
-def print_preview(routing: dict[str, Any], _author: Author, console: Console) -> None:
-    """Print the object of `preview_routing` as text."""
-    threshold = "–" if routing["threshold"] is None else f"{routing['threshold']:.3f}"
-    console.print(
-        f"{routing['model']}: gain {routing['gain']:.3f} [{routing['low']:.3f}, "
-        f"{routing['high']:.3f}], threshold {threshold}"
-    )
-    for neighbor in routing["nearest"]:
-        console.print(
-            f"  {neighbor['gain']:+.2f} at cosine {neighbor['cosine']:.2f}: {neighbor['question']}"
-        )
 
 
 def build_routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
@@ -158,69 +130,6 @@ def build_routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
         "point": _operating_point(policy, policy.active_step_index),
         "frontier": [_operating_point(policy, index) for index in range(len(policy.steps))],
         "saved_usd": {"value": usd, "low": low, "high": high},
-    }
-
-
-def preview_routing(settings: Settings, author: Author, question: str) -> dict[str, Any]:
-    """Return the object that `twin routing try --json` prints.
-
-    Raises:
-        TwinError: there is no question or no policy, or the policy was fitted with a different
-            embedder.
-    """
-    from twin_resources.models.embedder.embedder import load_embedder
-    from twin_resources.models.retrieval.retrieval import Retriever
-
-    if not question.strip():
-        raise TwinError(
-            "route a question",
-            found="no question",
-            next_step='give one: twin routing try "How do I carry a clock?"',
-        )
-    path = policy_path(settings.home, author.slug)
-    if not settings.has_paid_route or not path.exists():
-        raise TwinError(
-            f"route a question to {author.name}",
-            found=_routing_reason(settings, author, None),
-            next_step="see `twin routing`; questions are routed only once there is a policy",
-        )
-    policy = read_routing_policy(path)
-    embedder = load_embedder(settings)
-    if embedder.revision != policy.embedder:
-        raise TwinError(
-            f"route a question to {author.name}",
-            found=f"the labels were made with embedder {policy.embedder}, but the current embedder "
-            f"is {embedder.revision}",
-            next_step="materialize `routing_labels` and `routing_policy` in Dagster",
-        )
-    retriever = Retriever(settings.tables_base, embedder)
-    retrieval = retriever.retrieve(author.slug, question, token_budget=author.context_tokens)
-    vector = np.asarray(retrieval.vector, np.float64)
-    best_cosine = max((passage.cosine for passage in retrieval.passages), default=0.0)
-    features = question_features(policy, vector, length=len(question), closeness=best_cosine)
-    decision = choose_model(policy, features)
-    low, high = gain_interval(decision.gain, policy.cross_fitted[:, -1], policy.gains[:, -1])
-    neighbors = nearest_labels(
-        vector, policy.vectors, label_ids=policy.label_ids, gains=policy.gains[:, -1]
-    )
-    texts = _read_question_texts(
-        settings, author.slug, [neighbor.label_id for neighbor in neighbors]
-    )
-    return {
-        "model": policy.models[decision.model_index].name,
-        "gain": round(decision.gain, 4),
-        "low": round(low, 4),
-        "high": round(high, 4),
-        "threshold": None if math.isinf(decision.threshold) else round(decision.threshold, 4),
-        "nearest": [
-            {
-                "id": neighbor.label_id,
-                "question": texts.get(neighbor.label_id, "(text deleted)"),
-                "cosine": round(neighbor.cosine, 3),
-                "gain": round(neighbor.gain, 3),
-            }
-            for neighbor in neighbors
-        ],
     }
 
 
@@ -379,20 +288,6 @@ def _compute_break_even_utilization(settings: Settings, tokens_per_second: float
         settings.self_hosted_usd_per_hour, tokens_per_second=tokens_per_second
     )
     return round(break_even_utilization(full_load_usd, paid_usd=paid_usd), 4)
-
-
-def _read_question_texts(settings: Settings, author: str, label_ids: list[str]) -> dict[str, str]:
-    """Return the labeled questions by id, from readers' questions and training samples."""
-    questions: dict[str, str] = {}
-    with closing(open_home_state(settings)) as state:
-        tables = Tables(settings.tables_base, state=state)
-        for asset, key in (("interactions", "trace_id"), ("instruction_dataset", "sample_id")):
-            if label_ids and tables.exists(asset, author):
-                rows = tables.read(
-                    asset, author, columns=(key, "question"), where=sql_in_filter(key, label_ids)
-                )
-                questions |= dict(rows.iter_rows())
-    return questions
 
 
 def _summary_lines(summary: dict[str, Any]) -> list[str]:

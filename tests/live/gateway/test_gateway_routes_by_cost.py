@@ -23,11 +23,12 @@ from typing import Any
 
 import dagster as dg
 import httpx
+import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
 from twin_cli.commands.answer_history import run_explain
-from twin_cli.commands.routing_command import build_routing_summary, preview_routing
+from twin_cli.commands.routing_command import build_routing_summary
 
 from tests.free_ports import free_port
 from tests.live.gateway.gateway_cluster import TWIN, Cluster, ClusterSize
@@ -42,8 +43,10 @@ from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.access.account import NANO_PER_DOLLAR
 from twin_resources.authors import read_author
 from twin_resources.models.embedder.embedder import load_embedder
+from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.registry.route_names import PAID
 from twin_resources.router.policy_file import policy_path, read_routing_policy
+from twin_resources.router.routing_decision import choose_model, question_features
 from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
@@ -356,11 +359,10 @@ def test_every_trace_explains_its_route(cluster: Cluster, asked_count: int) -> N
 def _ask_paid_question(
     cluster: Cluster, suffix: str, *, key: str = "", stream: bool = False
 ) -> httpx.Response:
-    """Return the answer to a question that `twin routing try` assigns to the paid model."""
-    author = read_author(cluster.settings, AUTHOR)
+    """Return the answer to a question that the fitted policy gives to the paid model."""
     for number in range(950, 990):
         question = clock_question(number) + suffix
-        if preview_routing(cluster.settings, author, question)["model"] != PAID:
+        if not _is_for_paid_model(cluster, question):
             continue
         body = {
             "model": TWIN,
@@ -372,6 +374,21 @@ def _ask_paid_question(
         if "routed:paid" in answer.text:
             return answer
     raise AssertionError("no question was routed to the paid model")
+
+
+def _is_for_paid_model(cluster: Cluster, question: str) -> bool:
+    settings = cluster.settings
+    policy = read_routing_policy(policy_path(settings.home, AUTHOR))
+    retrieval = Retriever(settings.tables_base, load_embedder(settings)).retrieve(
+        AUTHOR, question, token_budget=read_author(settings, AUTHOR).context_tokens
+    )
+    features = question_features(
+        policy,
+        np.asarray(retrieval.vector, np.float64),
+        length=len(question),
+        closeness=max((passage.cosine for passage in retrieval.passages), default=0.0),
+    )
+    return policy.models[choose_model(policy, features).model_index].name == PAID
 
 
 def _billed_nano(cluster: Cluster) -> int:

@@ -102,9 +102,6 @@ LINES: Mapping[str, Line | OtherTest] = {
     "twin why mara-lindqvist": Line(),
     "twin questions mara-lindqvist": Line(needs_stack=True),
     "twin routing": Line(output="no paid model is configured", needs_stack=True),
-    'twin routing try "How do I carry a clock?"': Line(
-        code=1, output="no paid model is configured", needs_stack=True
-    ),
     "twin keys list": Line(output="my site", needs_stack=True),
     'twin keys revoke "my site"': Line(output="revoked; it is refused", needs_stack=True),
     "dagster dev -w workspace.yaml": Line(

@@ -18,7 +18,6 @@ from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.errors import TwinError
 from twin_resources.router.class_table import class_table
-from twin_resources.router.nearest_labels import gain_interval, nearest_labels
 from twin_resources.router.pacing import SpendingPace
 from twin_resources.router.policy_file import (
     RoutingPolicy,
@@ -45,19 +44,6 @@ def test_only_the_hard_topic_is_sent_to_the_paid_model(policy: RoutingPolicy) ->
     assert hard.gain > hard.threshold > easy.gain
     assert hard.is_margin_held
     assert "paid" in hard.reason
-
-
-def test_the_nearest_labels_and_the_interval_explain_a_decision(policy: RoutingPolicy) -> None:
-    near = nearest_labels(
-        np.eye(8)[0], policy.vectors, label_ids=policy.label_ids, gains=policy.gains[:, 0]
-    )
-    assert len(near) == 3
-    assert near[0].cosine >= near[1].cosine >= near[2].cosine > 0.8
-    assert all(label.gain > 0 for label in near)
-    low, high = gain_interval(0.6, policy.cross_fitted[:, 0], policy.gains[:, 0])
-    assert low < 0.6 < high
-    assert high - low < 0.2
-    assert gain_interval(0.0, np.zeros(0), np.zeros(0)) == (-1.0, 1.0)
 
 
 def test_a_class_with_few_labels_is_shrunk_towards_the_others() -> None:
