@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-from collections.abc import Callable, Sequence
+import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, cast
@@ -49,42 +48,66 @@ def run_batch(
         model: replaces `twin/<author>`; a bare alias (`@base`) is appended to it.
 
     Raises:
-        TwinError: a file cannot be read or written, no stack is running, or the gateway stops
-            responding. The same command then goes on after the last answer.
+        TwinError: a file cannot be read or written, no stack is running, or the gateway refuses the
+            key or stops responding. The same command then goes on after the last answer.
     """
+    import httpx
+    import openai
+
     (url, key), model = find_gateway(settings), complete_model(settings, author, model)
-    requests, skipped = read_requests(questions, model)
-    display = ProgressDisplay(console)
-    refused, costs, count = dict(skipped), list[float | None](), 0
-    with display.bar("batch") as bar, display.report_waits():
+    requests, refused = read_requests(questions, model)
+    display, lock, costs = ProgressDisplay(console), threading.Lock(), list[float | None]()
+    transport = httpx.Client(trust_env=False, timeout=TIMEOUT_S)
+    client = openai.OpenAI(base_url=url, api_key=key, http_client=transport, max_retries=RETRIES)
+    pool = ThreadPoolExecutor(max_concurrent)
+    with out.open("a+b") as file, display.bar("batch") as bar, display.report_waits():
+        answered = continue_file(file, out)
+        missing = [request for request in requests if _identity(request) not in answered]
+        kept = len(requests) - len(missing)
 
-        def report(row: Row) -> None:
-            nonlocal count
-            count += 1
-            if "error" in row:
-                refused[row["id"]] = row["error"]
-            else:
+        def ask(request: Row) -> None:
+            """Ask a question and write its answer, whatever becomes of the others."""
+            try:
+                completion: Any = cast("Any", client.chat.completions).create(
+                    model=request["model"],
+                    messages=request["messages"],
+                    metadata={BATCH_METADATA_KEY: "true"},
+                    **request["options"],
+                )
+            except openai.APIStatusError as error:
+                if error.status_code not in REFUSALS:
+                    raise
+                refused[request["id"]] = error.message
+                return
+            extra: Row = completion.model_extra or {}
+            twin: Row = extra.get("twin") or {}
+            row: Row = dict(zip(("id", "model", "question"), _identity(request), strict=True))
+            row["answer"] = (completion.choices[0].message.content or "").strip()
+            row["kind"] = twin.get("answer") or ""
+            names = ("version", "route", "degraded", "trace_id", "digital_source_type")
+            row |= {name: twin.get(name) or "" for name in names}
+            row |= {"cost_usd": twin.get("cost_usd")}
+            row |= {name: twin.get(name) or [] for name in ("sources", "quotes")}
+            with lock:
+                file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+                file.flush()
                 costs.append(row["cost_usd"])
-            remaining_s = bar.elapsed_s / count * (len(requests) - kept - count)
-            bar.update(
-                f"{kept + count}/{len(requests)}, ${sum(filter(None, costs)):.4f}",
-                done=float(kept + count),
-                total=float(len(requests)),
-                remaining_s=estimate_range(remaining_s),
-            )
 
-        with out.open("a+b") as file:
-            answered = continue_file(file, out)
-            missing = [row for row in requests if _identity(row) not in answered]
-            kept = len(requests) - len(missing)
-
-            def append(row: Row) -> None:
-                if "error" not in row:
-                    file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
-                    file.flush()
-                report(row)
-
-            ask_all(missing, append, url=url, key=key, width=max_concurrent)
+        try:
+            tasks = [pool.submit(ask, request) for request in missing]
+            for count, task in enumerate(as_completed(tasks), start=1):
+                task.result()
+                bar.update(
+                    f"{kept + count}/{len(requests)}, ${sum(filter(None, costs)):.4f}",
+                    done=float(kept + count),
+                    total=float(len(requests)),
+                    remaining_s=estimate_range(bar.elapsed_s / count * (len(missing) - count)),
+                )
+        except openai.APIError as error:
+            raise TwinError(f"ask {url}", found=error.message, next_step=_RETRY_ADVICE) from error
+        finally:
+            pool.shutdown(cancel_futures=True)  # what was on its way is paid for, so it is kept
+            transport.close()
     cost_usd, unpriced = sum(filter(None, costs)), costs.count(None)
     if as_json:
         console.print_json(
@@ -103,8 +126,8 @@ def run_batch(
     return INCOMPLETE_EXIT_CODE if refused else 0
 
 
-def read_requests(path: Path, model: str) -> tuple[list[Row], list[tuple[str, str]]]:
-    """Return the requests of a JSON Lines file, each with its `id`, and the lines that are none.
+def read_requests(path: Path, model: str) -> tuple[list[Row], dict[str, str]]:
+    """Return the requests of a JSON Lines file, each with its `id`, and why lines are none.
 
     A line is `{"question": …}`, `{"messages": […]}`, or one of OpenAI's batch API,
     `{"custom_id": …, "body": {"messages": […], …}}`
@@ -119,7 +142,7 @@ def read_requests(path: Path, model: str) -> tuple[list[Row], list[tuple[str, st
     except (OSError, UnicodeDecodeError) as error:
         raise TwinError(action, found=str(error), next_step="pass a .jsonl file") from error
     requests: dict[str, Row] = {}
-    skipped: list[tuple[str, str]] = []
+    skipped: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -133,11 +156,11 @@ def read_requests(path: Path, model: str) -> tuple[list[Row], list[tuple[str, st
                 raise ValueError("the last message is not the user's")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             reason = f"neither a question nor messages that end with the user's ({error})"
-            skipped.append((f"line {number}", reason))
+            skipped[f"line {number}"] = reason
             continue
         name = str(row.get("custom_id", row.get("id", number)))
         if name in requests:
-            skipped.append((f"line {number}", f"the id {name!r} is that of an earlier line"))
+            skipped[f"line {number}"] = f"the id {name!r} is that of an earlier line"
             continue
         # A line of OpenAI's batch API names an OpenAI model; only twin names are used.
         own_model = str(fields.get("model") or "")
@@ -148,7 +171,7 @@ def read_requests(path: Path, model: str) -> tuple[list[Row], list[tuple[str, st
             "options": {field: fields[field] for field in OPTIONS if fields.get(field) is not None},
         }
     if not requests:
-        found = f"no question in the file{''.join(f'; {a}: {b}' for a, b in skipped[:1])}"
+        found = f"no question in the file{''.join(f'; {a}: {b}' for a, b in skipped.items())}"
         advice = 'write each line as {"question": "…"} or {"messages": […]}'
         raise TwinError(action, found=found, next_step=advice)
     return list(requests.values()), skipped
@@ -180,7 +203,6 @@ def continue_file(file: Any, path: Path) -> set[tuple[str, str, str]]:
         found = f"it was not written by `twin batch` ({error})"
         raise TwinError(action, found=found, next_step="pass a different --out") from error
     file.truncate(size)
-    os.fsync(file.fileno())
     return answered
 
 
@@ -188,69 +210,3 @@ def _identity(row: Row) -> tuple[str, str, str]:
     """Return what an answer must share with a question: an edited one is asked again."""
     content = row["messages"][-1]["content"] if "messages" in row else row["question"]
     return row["id"], row["model"], content if isinstance(content, str) else json.dumps(content)
-
-
-def ask_all(
-    requests: Sequence[Row],
-    append: Callable[[Row], None],
-    *,
-    url: str,
-    key: str,
-    width: int,
-) -> None:
-    """Ask `width` questions at a time, and pass each row to `append` as it arrives.
-
-    Raises:
-        TwinError: the gateway refuses the key, or does not answer after the retries.
-    """
-    import httpx
-    import openai
-
-    with httpx.Client(trust_env=False, timeout=TIMEOUT_S) as transport:
-        client = openai.OpenAI(
-            base_url=url, api_key=key, http_client=transport, max_retries=RETRIES
-        )
-
-        def ask(request: Row) -> Row:
-            row: Row = dict(zip(("id", "model", "question"), _identity(request), strict=True))
-            try:
-                completion: Any = cast("Any", client.chat.completions).create(
-                    model=request["model"],
-                    messages=request["messages"],
-                    metadata={BATCH_METADATA_KEY: "true"},
-                    **request["options"],
-                )
-            except openai.APIStatusError as error:
-                if error.status_code not in REFUSALS:
-                    raise
-                return row | {"error": error.message}
-            extra: Row = completion.model_extra or {}
-            twin: Row = extra.get("twin") or {}
-            return row | {
-                "answer": (completion.choices[0].message.content or "").strip(),
-                "kind": twin.get("answer") or "",
-                **{name: twin.get(name) or "" for name in ("version", "route", "degraded")},
-                "trace_id": twin.get("trace_id") or "",
-                "digital_source_type": twin.get("digital_source_type") or "",
-                "cost_usd": twin.get("cost_usd"),
-                "sources": twin.get("sources") or [],
-                "quotes": twin.get("quotes") or [],
-            }
-
-        with ThreadPoolExecutor(width) as pool:
-            waiting = {pool.submit(ask, request) for request in requests}
-            try:
-                for future in as_completed(tuple(waiting)):
-                    waiting.remove(future)
-                    append(future.result())
-            except openai.APIError as error:
-                pool.shutdown(wait=True, cancel_futures=True)
-                for future in waiting:  # what was on its way is paid for, so it is kept
-                    if not future.cancelled() and future.exception() is None:
-                        append(future.result())
-                raise TwinError(
-                    f"ask {url}", found=error.message, next_step=_RETRY_ADVICE
-                ) from error
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
