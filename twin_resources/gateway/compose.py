@@ -309,6 +309,8 @@ class Composer:
             return {"model": self.request_path.paid_model}
         servers = self.request_path.live_config.current.servers
         server = servers.get(server_key) or exchange.snapshot.get_server(server_key)
+        if not server.url:  # without an address, LiteLLM would ask OpenAI
+            raise ConnectionError(f"no server {server_key}")
         return {
             "model": f"openai/{server.alias}",
             "api_base": server.url,

@@ -122,6 +122,15 @@ async def test_a_failed_model_leaves_a_streams_quotation_and_is_reported(stream:
     assert twin["degraded"] == "no prose: the model server 'base' does not answer"
 
 
+async def test_without_the_servers_address_nothing_is_sent() -> None:
+    """LiteLLM would send the prompt to OpenAI."""
+    record, router = create_record(), FakeRouter()
+    record.decision = replace(record.decision, server_key="gone/v9")
+    with pytest.raises(RefusedError) as caught:
+        await compose(record, router)
+    assert (caught.value.code, router.calls) == ("model_server_failed", [])
+
+
 @pytest.mark.parametrize(
     ("has_opening", "text", "traced", "notes"),
     [

@@ -23,6 +23,7 @@ from twin_resources.gateway.request.prompt_classes import STRUCTURED
 from twin_resources.gateway.request.request_body import (
     ChatRequest,
     decode_object,
+    split_body,
 )
 from twin_resources.gateway.request.response_format import (
     MAX_PROPERTIES,
@@ -124,7 +125,11 @@ _JSON = st.recursive(
 @given(_JSON | _JSON.map(json_schema) | _JSON.map(lambda schema: json_schema({"items": schema})))
 def test_any_json_value_is_accepted_or_refused(response_format: object) -> None:
     try:
-        accepted: object = read_request(response_format).response_format or response_format
+        body = {"model": "twin/ann", "response_format": response_format}
+        _, parameters = split_body(
+            {name: value for name, value in body.items() if value is not None}
+        )
+        accepted: object = parameters.response_format or response_format
     except RefusedError as error:
         is_expected = (error.status, error.param) == (400, "response_format")
         accepted = response_format if is_expected else error
