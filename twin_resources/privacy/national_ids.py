@@ -24,8 +24,8 @@ from twin_resources.privacy.other_numbers import (
     is_other_number,
 )
 
-# A number starts a word, or follows a label ("RUT-12…").
-_START = re.compile(r"(?:(?<![\w.,/+-])|(?<=[A-Z]{2}[-/.]))[A-Z0-9]")
+# A number starts a word, or follows a label ("RUT-12…"); its digits come after six letters at most.
+_START = re.compile(r"(?=[A-Z -]{0,6}[0-9])(?:(?<![\w.,/+-])|(?<=[A-Z]{2}[-/.]))[A-Z0-9]")
 _GOES_ON = re.compile(r"\w|[.,:/+-][^\W_]")
 _TO_SHAPE = str.maketrans(
     {**dict.fromkeys("0123456789", "9"), **dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "A")}
@@ -61,7 +61,7 @@ def find_national_ids(text: str, *, regions: tuple[str, ...] = ()) -> Iterator[T
     for match in _START.finditer(text):
         start = match.start()
         shape = text[start : start + _LENGTHS[0]].translate(_TO_SHAPE)
-        if start < last_end or "9" not in shape:
+        if start < last_end:
             continue
         # The longest candidate comes first: "123.456.789-09" contains the shapes of other schemes.
         for length in _LENGTHS:

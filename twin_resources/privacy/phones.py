@@ -32,6 +32,7 @@ _SEPARATORS = r" .\-/()\u00a0\u202f\u2010-\u2013"
 _NUMBER_GOES_ON = r"[A-Za-z0-9_]|[.,:/%-]\d"
 _NO_NUMBER_AFTER = rf"(?!{_NUMBER_GOES_ON})"
 _EXTENSION = r"(?: ?(?:x|ext\.?|extension) ?\d{1,6})?"
+_NUMBER_LINE = re.compile(r"^.*\d(?:[^\w\n]{0,4}\d){6}.*$", re.MULTILINE)
 _COUNTRY_PREFIX = re.compile(r"[+\uff0b][ (]?\d|(?<![\w.])00[1-9]")
 # The exchange may start with 0 or 1, as in fictitious numbers, but not after a space (a table).
 _NORTH_AMERICAN = re.compile(
@@ -131,21 +132,19 @@ def find_phones(text: str, *, region: str = "") -> Iterator[TextSpan]:
 
 def _find_by_plan(text: str, regions: tuple[str, ...]) -> Iterator[TextSpan]:
     """Yield numbers with a country code, and those with the groups of the writer's country."""
-    from phonenumbers import Leniency, PhoneNumberMatcher, country_code_for_region
+    from phonenumbers import Leniency, country_code_for_region
 
     # Any region whose prefix of foreign numbers is 00 finds the numbers with a country code.
-    has_prefix = _COUNTRY_PREFIX.search(text)
-    for match in PhoneNumberMatcher(text, "DE", leniency=Leniency.VALID) if has_prefix else ():
-        is_prefixed = match.raw_string.startswith("00") and not is_other_number(
-            text, match.start, match.end
-        )
-        if is_prefixed or match.raw_string.lstrip("(").startswith("+"):
-            yield TextSpan(match.start, match.end, "phone")
+    has_prefix = _COUNTRY_PREFIX.search(text) is not None
+    for start, end in _match_lines(text, "DE", Leniency.VALID) if has_prefix else ():
+        is_prefixed = text.startswith("00", start) and not is_other_number(text, start, end)
+        if is_prefixed or text[start:end].lstrip("(").startswith("+"):
+            yield TextSpan(start, end, "phone")
     for home in regions:
         if country_code_for_region(home) == 1:
             continue  # the North American format is found below, whatever the region
-        for match in PhoneNumberMatcher(text, home, leniency=Leniency.EXACT_GROUPING):
-            number = match.raw_string.lstrip("([")
+        for start, end in _match_lines(text, home, Leniency.EXACT_GROUPING):
+            number = text[start:end].lstrip("([")
             digit_count = sum(map(str.isdigit, number))
             is_plain = digit_count < _MIN_DIGITS_IN_HOME_REGION or (
                 number.isdigit()
@@ -154,11 +153,20 @@ def _find_by_plan(text: str, regions: tuple[str, ...]) -> Iterator[TextSpan]:
                 )
             )
             is_longer = _LONGER_NUMBER_BEFORE.search(
-                text, max(0, match.start - 1), match.start
-            ) or _LONGER_NUMBER_AFTER.match(text, match.end)
-            is_other = _DECIMAL.match(number) or is_other_number(text, match.start, match.end)
+                text, max(0, start - 1), start
+            ) or _LONGER_NUMBER_AFTER.match(text, end)
+            is_other = _DECIMAL.match(number) or is_other_number(text, start, end)
             if not (is_plain or is_longer or is_other):
-                yield TextSpan(match.start, match.end, "phone")
+                yield TextSpan(start, end, "phone")
+
+
+def _match_lines(text: str, region: str, leniency: int) -> Iterator[tuple[int, int]]:
+    """Yield the numbers that the library finds in lines with seven digits, which few lines have."""
+    from phonenumbers import PhoneNumberMatcher
+
+    for line in _NUMBER_LINE.finditer(text):
+        for match in PhoneNumberMatcher(line[0], region, leniency=leniency):
+            yield line.start() + match.start, line.start() + match.end
 
 
 def _find_after_phone_words(text: str) -> Iterator[TextSpan]:

@@ -245,51 +245,6 @@ def build_table() -> Export:
     return {"posts.csv": rows}
 
 
-def build_jekyll_site() -> Export:
-    head = "---\nlayout: post\ntitle: 'On: clocks'\ndate: 2020-01-0{} 10:00\ntags: [a, b]\n---\n"
-    posts = {
-        f"_posts/2020-01-0{n}-clocks-{n}.md": [
-            Piece(f"{head.format(n)}\n{phrase(f'jpost{n}x')}\n".encode(), f"jpost{n}x")
-        ]
-        for n in range(1, 6)
-    }
-    config = "title: Blog\nurl: https://blog.example\ntimezone: Europe/Zurich\n"
-    draft = f"---\ntitle: Not yet\npublished: false\n---\n{SECRET} words\n"
-    return posts | {
-        "_config.yml": [Piece(config.encode())],
-        "_posts/2020-02-01-not-yet.md": [Piece(draft.encode())],
-    }
-
-
-def build_hugo_site() -> Export:
-    heads = (
-        "---\ntitle: Clocks\ndate: 2020-01-01\n---\n",
-        '+++\ntitle = "Clocks"\ndate = 2020-01-02T10:00:00Z\n+++\n',
-        '{\n"title": "Clocks",\n"date": "2020-01-03"\n}\n\n',
-    )
-    posts = {
-        f"content/post/clocks-{n}.md": [
-            Piece(f"{head}\n{phrase(f'hpost{n}x')}\n".encode(), f"hpost{n}x")
-        ]
-        for n, head in enumerate((*heads, *heads))
-    }
-    draft = f'+++\ntitle = "Not yet"\ndraft = true\n+++\n{SECRET} words\n'
-    return posts | {
-        "hugo.toml": [Piece(b'baseURL = "https://blog.example/"\ntitle = "Blog"\n')],
-        "content/post/not-yet.md": [Piece(draft.encode())],
-    }
-
-
-def build_notes() -> Export:
-    return {
-        f"{n}.{suffix}": [Piece(f"# Clocks\n\n{phrase(f'note{n}x')}\n".encode(), f"note{n}x")]
-        for n, suffix in enumerate(("md", "markdown", "md", "md", "md"))
-    }
-
-
-FOLDERS = {"jekyll": build_jekyll_site, "hugo": build_hugo_site, "notes": build_notes}
-"""Folders of files, which no importer of `recognition.IMPORTERS` reads."""
-
 EXPORTS = {
     "linkedin": build_linkedin_export,
     "medium": build_medium_export,

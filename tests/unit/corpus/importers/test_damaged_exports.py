@@ -13,7 +13,6 @@ import pytest
 from tests.unit.corpus.export_files import write_folder, write_zip
 from tests.unit.corpus.importers.marked_exports import (
     EXPORTS,
-    FOLDERS,
     SECRET,
     iter_marked_pieces,
     join_pieces,
@@ -22,8 +21,6 @@ from twin_assets.corpus.exports import Exports
 from twin_assets.corpus.importers.archive import FAILED_READS, open_archive
 from twin_assets.corpus.importers.recognition import IMPORTERS, find_importer
 from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
-from twin_assets.corpus.inventory import take_inventory
-from twin_assets.corpus.raw_posts_import import build_inventory_frame, read_rows
 from twin_resources.errors import TwinError
 
 
@@ -122,27 +119,6 @@ def test_a_damaged_zip_is_rejected_or_its_losses_are_counted(name: str, tmp_path
         assert SECRET not in text
         lost_marks = [piece.mark for piece in iter_marked_pieces(export) if piece.mark not in text]
         assert not lost_marks or skipped, f"seed {seed}: {lost_marks}"
-
-
-@pytest.mark.parametrize("name", FOLDERS)
-def test_a_post_that_is_cut_short_harms_no_other(name: str, tmp_path: Path) -> None:
-    export = FOLDERS[name]()
-    for number, member in enumerate(sorted(export)):
-        bodies = join_pieces(export)
-        # a draft's front matter is read up to its end, or not at all
-        bodies[member] = bodies[member][: bodies[member].find(b"words")]
-        inventory = take_inventory([write_folder(bodies, tmp_path / str(number))])
-        rows = read_rows(build_inventory_frame(inventory), inventory).to_dicts()
-        text = "\n".join(
-            row["text"] for row in rows if not row["problem"] and row["kind"] != "draft"
-        )
-        assert SECRET not in text
-        assert [
-            piece.mark
-            for file, pieces in export.items()
-            for piece in pieces
-            if file != member and piece.mark and piece.mark not in text
-        ] == []
 
 
 def test_a_list_without_its_header_is_a_failed_read(tmp_path: Path) -> None:
