@@ -24,7 +24,7 @@ from twin_assets.evaluation.measures.sentence_faithfulness import (
     CLAIM,
     MAX_UNSUPPORTED,
     calibrate,
-    judge_answers,
+    decide_claim,
 )
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import PROSE_QUESTION_COUNT
@@ -85,6 +85,8 @@ def judge_answer_model(
 ) -> Verdict:
     """Decide whether an answer model's prose is shown by default; return the stored verdict.
 
+    An undecided claim has no value, and the next `twin up` measures it again.
+
     Raises:
         TwinError: the posts cannot be searched, or the model does not answer.
     """
@@ -97,21 +99,43 @@ def judge_answer_model(
     if settings.nli_model:
         folder = settings.weights_dir / "entailment"
         judge = load_entailment(settings.nli_model, download_folder=folder)
+    gateway_judge = support if judge is not support else None
     own = list(tables.read("embeddings", author.slug, columns=["document_id", "text"]).iter_rows())
-    claim = decide_without_answers(judge, own)
-    if claim is None:
-        claim = measure_claim(
-            author,
-            version,
-            judge,
-            own,
-            settings=settings,
-            tables=tables,
-            servers=servers,
-            finder=finder,
-            gateway_judge=support if judge is not support else None,
-            log=log,
+    calibration = calibrate(judge, own)
+    # Thirty answers of a large model take minutes, so the judges are calibrated first.
+    claim: GateClaim | str
+    if calibration is None:
+        claim = "the posts have too few sentences to calibrate the judge"
+    elif not calibration.is_reliable:
+        claim = f"{calibration.judge} cannot tell this author's own sentences from wrong ones"
+    else:
+        documents = tables.read(
+            "cleaned_documents", author.slug, columns=list(DOCUMENT_COLUMNS), where="kept"
         )
+        posts = select_typical_posts(score_titles(documents), count=PROSE_QUESTION_COUNT)
+        titles = zip(posts["document_id"].to_list(), generate_title_questions(posts), strict=True)
+        questions = asyncio.run(
+            prepare_questions(list(titles), author, version, settings=settings, finder=finder)
+        )
+        log(f"{len(questions)} of {posts.height} questions have passages that answer them")
+        answers = ask_questions(questions, author, version, servers=servers, log=log)
+        gateway_calibration = calibrate(gateway_judge, own) if gateway_judge else None
+        claim = decide_claim(
+            judge,
+            calibration,
+            [
+                JudgedAnswer(asked.question, answer, asked.passages)
+                for asked, answer in zip(questions, answers, strict=True)
+            ],
+            documents=[asked.document_id for asked in questions],
+            gateway_judge=gateway_judge,
+            gateway_threshold=(
+                gateway_calibration.sentence_threshold if gateway_calibration else None
+            ),
+        )
+    if isinstance(claim, str):
+        detail = f"not decided: {claim}"
+        claim = GateClaim(CLAIM, None, None, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
     verdict = Verdict(
         author=author.slug,
         checkpoint=version.checkpoint,
@@ -124,80 +148,6 @@ def judge_answer_model(
     registry.record_verdict(verdict)
     log(f"v{version.version}: {verdict.prose_release.description}")
     return verdict
-
-
-def decide_without_answers(
-    judge: SentenceJudge, own: Sequence[tuple[str, str]]
-) -> GateClaim | None:
-    """Return the undecided claim if the judge cannot be calibrated on the posts, else None.
-
-    Thirty answers of a large model take minutes, so this is found out first.
-    """
-    calibration = calibrate(judge, own)
-    if calibration is not None and calibration.is_reliable:
-        return None
-    reason = (
-        "the posts have too few sentences to calibrate the judge"
-        if calibration is None
-        else f"{calibration.judge} cannot tell this author's own sentences from wrong ones"
-    )
-    return build_undecided_claim(reason)
-
-
-def build_undecided_claim(reason: str) -> GateClaim:
-    """Return the claim without a value; the next `twin up` measures it again."""
-    detail = f"not decided: {reason}"
-    return GateClaim(CLAIM, None, None, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
-
-
-def measure_claim(
-    author: Author,
-    version: ModelVersion,
-    judge: SentenceJudge,
-    own: Sequence[tuple[str, str]],
-    *,
-    settings: Settings,
-    tables: Tables,
-    servers: ModelServers,
-    finder: PassageFinder,
-    gateway_judge: SentenceJudge | None,
-    log: Callable[[str], object],
-) -> GateClaim:
-    """Ask the model about typical posts, and decide the claim on the sentences of its answers.
-
-    Args:
-        own: (document id, text) of the author's passages, on which the judges are calibrated.
-        gateway_judge: the gateway's judge, if it differs from `judge`.
-
-    Raises:
-        TwinError: the posts cannot be searched, or the model does not answer.
-    """
-    documents = tables.read(
-        "cleaned_documents", author.slug, columns=list(DOCUMENT_COLUMNS), where="kept"
-    )
-    posts = select_typical_posts(score_titles(documents), count=PROSE_QUESTION_COUNT)
-    questions = asyncio.run(
-        prepare_questions(
-            list(zip(posts["document_id"].to_list(), generate_title_questions(posts), strict=True)),
-            author,
-            version,
-            settings=settings,
-            finder=finder,
-        )
-    )
-    log(f"{len(questions)} of {posts.height} questions have passages that answer them")
-    answers = ask_questions(questions, author, version, servers=servers, log=log)
-    claim = judge_answers(
-        judge,
-        own,
-        [
-            JudgedAnswer(asked.question, answer, asked.passages)
-            for asked, answer in zip(questions, answers, strict=True)
-        ],
-        documents=[asked.document_id for asked in questions],
-        gateway_judge=gateway_judge,
-    )
-    return build_undecided_claim(claim) if isinstance(claim, str) else claim
 
 
 def find_verdict(registry: Registry, version: ModelVersion) -> Verdict | None:

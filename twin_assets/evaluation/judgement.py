@@ -49,6 +49,7 @@ from twin_assets.evaluation.likelihood.held_out import select_training_pairs
 from twin_assets.evaluation.measurement import measure_checkpoint
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import author_voice
+from twin_assets.evaluation.progress import Clock
 from twin_assets.evaluation.report import evaluation_record
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.report.experiment import send_experiment
@@ -231,14 +232,27 @@ def complete_evaluation(
 
 
 def _find_candidate_and_incumbent(setup: JudgingSetup) -> tuple[ModelVersion, ModelVersion | None]:
-    version = _find_candidate(
-        setup.author, setup.settings.checkpoints_dir / setup.author, setup.registry
-    )
-    incumbent = setup.registry.stable_version(setup.author)
-    if incumbent is not None and incumbent.checkpoint == version.checkpoint:
-        incumbent = None  # a stable version is not compared with itself
-    if incumbent is not None and incumbent.is_answer_model:
-        incumbent = None  # it has no weights trained here; a trial compares the answers
+    """Return the version that was trained last, and the stable version to compare it with.
+
+    Raises:
+        TwinError: nothing was trained here, or the registry lacks the checkpoint.
+    """
+    author, registry = setup.author, setup.registry
+    pointer = read_pointer(setup.settings.checkpoints_dir / author, "candidate")
+    version = registry.find_by_checkpoint(pointer["checkpoint"], author=author)
+    if version is None:
+        raise TwinError(
+            f"evaluate the candidate of {author}",
+            found=f"checkpoint {pointer['checkpoint'][:12]} is not in the registry",
+            next_step="materialize preference_tuned_checkpoint, which registers it",
+        )
+    incumbent = registry.stable_version(author)
+    # A stable version is not compared with itself. An answer model has no weights that were trained
+    # here; a trial compares the answers.
+    if incumbent is not None and (
+        incumbent.checkpoint == version.checkpoint or incumbent.is_answer_model
+    ):
+        incumbent = None
     return version, incumbent
 
 
@@ -284,20 +298,19 @@ def _measure_and_judge(
         ),
         engine=servers.engine,
     )
+    clock = Clock()
+    with clock.time_part("judges"):
+        judging_context = _build_judging_context(setup, spec, starters.base, stage)
     evaluation, side_by_side = measure_checkpoint(
         spec,
+        judging_context,
         stage=stage,
         inputs_hash=inputs_hash,
         starters=starters,
         cache=MeasurementCache(
             setup.tables, author, setup.settings.home / "cache" / "measurements"
         ),
-        load_judging_context=lambda: _build_judging_context(
-            setup,
-            spec,
-            starters.base,
-            stage,
-        ),
+        clock=clock,
         log=setup.log,
     )
     if first is not None:
@@ -358,56 +371,47 @@ def _send_experiment(
     return location
 
 
-def _find_candidate(author: str, checkpoints_dir: Path, registry: Registry) -> ModelVersion:
-    """Return the version that was trained last.
-
-    Raises:
-        TwinError: nothing was trained here, or the registry lacks the checkpoint.
-    """
-    checkpoint = read_pointer(checkpoints_dir, "candidate")["checkpoint"]
-    version = registry.find_by_checkpoint(checkpoint, author=author)
-    if version is None:
-        raise TwinError(
-            f"evaluate the candidate of {author}",
-            found=f"checkpoint {checkpoint[:12]} is not in the registry",
-            next_step="materialize preference_tuned_checkpoint, which registers it",
-        )
-    return version
-
-
 def _build_spec(
     setup: JudgingSetup, version: ModelVersion, incumbent: ModelVersion | None
 ) -> EvaluationSpec:
     author, settings, tables = setup.author, setup.settings, setup.tables
-    precision = setup.servers.precision
     best = find_best_released(setup.registry.versions(author), candidate=version)
     if best is not None and incumbent is not None and best.checkpoint == incumbent.checkpoint:
         best = None  # already compared as the incumbent
-    training_documents: set[str] = set()
-    for model in (version, incumbent, best):
-        if model is not None:
-            training_documents |= _read_trained_documents(author, model, tables)
-    compared_models = [
-        None if model is None else _to_evaluated_model(f"v{model.version}", model, precision(model))
-        for model in (incumbent, best)
-    ]
+    trained_documents: set[str] = set()
+
+    def prepare(model: ModelVersion, name: str) -> EvaluatedModel:
+        # the dataset version that the model was trained on is pinned by a tag
+        tag: str = read_manifest(Path(model.folder)).dataset["tag"]
+        rows = tables.read(
+            DATASET, author, columns=["document_id"], where="split = 'train'", version=tag
+        )
+        trained_documents.update(rows["document_id"])
+        weights = find_weights(Path(model.folder), base=model.base, base_gguf=model.base_gguf)
+        precision = setup.servers.precision(model)
+        return EvaluatedModel(name, model.checkpoint, weights.model, weights.adapter, precision)
+
+    candidate = prepare(version, "candidate")
+    compared_incumbent, compared_best = (
+        model and prepare(model, f"v{model.version}") for model in (incumbent, best)
+    )
     revision = str(read_manifest(Path(version.folder)).base["revision"])
     return EvaluationSpec(
         checkpoint=version.checkpoint,
-        candidate=_to_evaluated_model("candidate", version, precision(version)),
+        candidate=candidate,
         base=EvaluatedModel("base model", revision, Path(version.base)),
-        incumbent=compared_models[0],
+        incumbent=compared_incumbent,
         template=version.template,
         dataset=tables.read(DATASET, author),
         dataset_version=tables.data_version(DATASET, author) or "",
-        trained_on=frozenset(training_documents),
+        trained_on=frozenset(trained_documents),
         token_budget=settings.evaluation_tokens,
         max_questions=settings.evaluation_questions,
         nli_model=settings.nli_model,
         other_author_count=len(
             find_authors_with_dataset(tables, setup.other_authors, log=setup.log)
         ),
-        best=compared_models[1],
+        best=compared_best,
     )
 
 
@@ -454,17 +458,3 @@ def _build_judging_context(
         chunk_texts=read_chunk_texts(tables, author),
         base_answers=material.base_answers,
     )
-
-
-def _to_evaluated_model(name: str, model: ModelVersion, precision: str) -> EvaluatedModel:
-    weights = find_weights(Path(model.folder), base=model.base, base_gguf=model.base_gguf)
-    return EvaluatedModel(name, model.checkpoint, weights.model, weights.adapter, precision)
-
-
-def _read_trained_documents(author: str, model: ModelVersion, tables: Tables) -> set[str]:
-    """Return the documents that a model was trained on, from the dataset version pinned by tag."""
-    tag: str = read_manifest(Path(model.folder)).dataset["tag"]
-    rows = tables.read(
-        DATASET, author, columns=["document_id"], where="split = 'train'", version=tag
-    )
-    return set(rows["document_id"])

@@ -61,22 +61,24 @@ from twin_resources.quality.judges.texts import WriterSample
 
 def measure_checkpoint(
     spec: EvaluationSpec,
+    judging_context: JudgingContext,
     *,
     stage: GateStage,
     inputs_hash: str,
     starters: ServerStarters,
     cache: MeasurementCache,
-    load_judging_context: Callable[[], JudgingContext],
+    clock: Clock,
     log: Callable[[str], object],
 ) -> tuple[Evaluation, tuple[AnswerComparison, ...]]:
     """Measure one checkpoint.
 
     Args:
+        judging_context: calibrated judges and the author's texts.
         stage: what is measured (`sequential_plan.py`).
         inputs_hash: hash of the inputs, for the record.
         starters: functions that start the servers of candidate and base.
         cache: earlier gates' measurements of the base and the stable version.
-        load_judging_context: function that calibrates the judges and reads the author's texts.
+        clock: wall time so far, by part.
         log: function that receives progress lines without post text.
 
     Returns:
@@ -86,9 +88,7 @@ def measure_checkpoint(
     Raises:
         TwinError: the candidate cannot be served, or the server does not answer as required.
     """
-    clock, progress = Clock(), ProgressLines(log)
-    with clock.time_part("judges"):
-        judging_context = load_judging_context()
+    progress = ProgressLines(log)
     passages = held_out.select_held_out_samples(spec.dataset, trained_on=spec.trained_on)
     samples = collect_samples(spec, passages, judging_context.writer_samples, stage=stage)
     if samples.held_out_count < MIN_PASSAGES:

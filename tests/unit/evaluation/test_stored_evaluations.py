@@ -109,10 +109,6 @@ class EvaluatedAuthor:
             "ada", 1, "stable", actor="a", reason="r", force=force, gate_version=GATE_VERSION
         )
 
-    def complete(self) -> tuple[str, str]:
-        """Complete the evaluation; return the withdrawn version and the state of version 1."""
-        return complete_evaluation(self.setup).withdrawn_version, self.state
-
     @property
     def state(self) -> str:
         return self.registry.get("ada", 1).state
@@ -140,31 +136,38 @@ def test_the_full_gate_withdraws_a_version_that_had_only_a_first_verdict(
     assert (last_move.actor, last_move.to_state) == ("evaluation_report", "refused")
 
 
-def test_a_version_that_once_passed_the_full_gate_stays_stable(author: EvaluatedAuthor) -> None:
-    assert author.store(PASSING_CLAIMS, is_first_verdict=False).outcome == "passed"
-    author.release()
-    author.store(FAILING_CLAIMS, is_first_verdict=False)
-    assert author.complete() == ("", "stable")
+FIRST, FULL = True, False  # the kind of a stored verdict
 
 
-def test_a_version_released_by_hand_stays_stable(author: EvaluatedAuthor) -> None:
-    author.store(FAILING_CLAIMS, is_first_verdict=False)
-    author.registry.move("ada", 1, "refused", actor="gate", reason="r")
-    author.release(force=True)
-    assert author.complete() == ("", "stable")
+@pytest.mark.parametrize(
+    ("before", "release", "after", "expected"),
+    [
+        ((FIRST_CLAIMS_ONLY, FIRST), "by the gate", (PASSING_CLAIMS, FULL), ("", "stable")),
+        # it once passed the whole gate
+        ((PASSING_CLAIMS, FULL), "by the gate", (FAILING_CLAIMS, FULL), ("", "stable")),
+        ((FAILING_CLAIMS, FULL), "by hand", None, ("", "stable")),
+        ((FAILING_CLAIMS, FULL), "", None, ("", "candidate")),
+    ],
+)
+def test_only_a_version_without_a_pass_of_the_full_gate_is_withdrawn(
+    author: EvaluatedAuthor,
+    before: tuple[tuple[GateClaim, ...], bool],
+    release: str,
+    after: tuple[tuple[GateClaim, ...], bool] | None,
+    expected: tuple[str, str],
+) -> None:
+    author.store(before[0], is_first_verdict=before[1])
+    if release == "by hand":
+        author.registry.move("ada", 1, "refused", actor="gate", reason="r")
+    if release:
+        author.release(force=release == "by hand")
+    if after is not None:
+        author.store(after[0], is_first_verdict=after[1])
 
+    withdrawn = complete_evaluation(author.setup).withdrawn_version
 
-def test_a_version_that_passes_stays_stable(author: EvaluatedAuthor) -> None:
-    author.store(FIRST_CLAIMS_ONLY, is_first_verdict=True)
-    author.release()
-    author.store(PASSING_CLAIMS, is_first_verdict=False)
-    assert author.complete() == ("", "stable")
+    assert (withdrawn, author.state) == expected
     assert author.lines == []
-
-
-def test_an_unreleased_candidate_is_not_withdrawn(author: EvaluatedAuthor) -> None:
-    author.store(FAILING_CLAIMS, is_first_verdict=False)
-    assert author.complete() == ("", "candidate")
 
 
 def test_completing_requires_a_verdict(author: EvaluatedAuthor) -> None:
@@ -201,6 +204,7 @@ def measure_and_judge(
     if is_first_verdict:
         claims = select_claims(claims, FIRST_CLAIMS)
     evaluation = replace(EVALUATION, checkpoint=CHECKPOINT, claims=claims, first=is_first_verdict)
+    monkeypatch.setattr(judgement, "_build_judging_context", lambda *_: None)
     monkeypatch.setattr(judgement, "measure_checkpoint", lambda *_, **__: (evaluation, answers))
     monkeypatch.setattr(judgement, "send_experiment", send)
     settings = author.setup.settings.model_copy(update=LANGFUSE if send else {})
@@ -469,6 +473,7 @@ def test_the_claims_of_both_stages_make_one_verdict(
         ratio_to_base=None,
         seconds={"judges": 2.0},
     )
+    monkeypatch.setattr(judgement, "_build_judging_context", lambda *_: None)
     monkeypatch.setattr(judgement, "measure_checkpoint", lambda *_, **__: (evaluation, ANSWERS))
     first = replace(
         EVALUATION, claims=select_claims(PASSING_CLAIMS, FIRST_CLAIMS), seconds={"judges": 1.0}

@@ -411,50 +411,31 @@ def _interval(value: float, draws: Any) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def judge_answers(
-    judge: SentenceJudge,
-    own: Sequence[tuple[str, str]],
-    judged_answers: Sequence[JudgedAnswer],
-    *,
-    documents: Sequence[Hashable],
-    gateway_judge: SentenceJudge | None = None,
-) -> GateClaim | str:
-    """Calibrate the judges on the author's prose, and decide the claim (`decide_claim`).
-
-    Args:
-        own: (document id, text) of the author's prose.
-    """
-    calibration = calibrate(judge, own)
-    if calibration is None:
-        return f"fewer than {2 * MIN_SENTENCES} sentences of the author for calibration"
-    gateway_calibration = calibrate(gateway_judge, own) if gateway_judge else None
-    return decide_claim(
-        judge,
-        calibration,
-        judged_answers,
-        documents=documents,
-        gateway_judge=gateway_judge,
-        gateway_threshold=gateway_calibration.sentence_threshold if gateway_calibration else None,
-    )
-
-
 def decide(context: MeasureContext) -> tuple[GateClaim] | str:
+    """Calibrate the judges on the author's prose, and decide the claim."""
     judges, prompts = context.judges, context.prompts
     if context.has_too_few_passages or judges.load_sentence_judge is None:
         return context.few_passages_reason
     positions = [position for position in prompts.held_out if prompts.passages[position]]
+    texts = context.candidate_texts(positions)
     try:
-        claim = judge_answers(
-            judges.load_sentence_judge(),
-            context.own_texts,
+        judge, gateway_judge = judges.load_sentence_judge(), judges.gateway_sentence_judge
+        calibration = calibrate(judge, context.own_texts)
+        if calibration is None:
+            return f"fewer than {2 * MIN_SENTENCES} sentences of the author for calibration"
+        gateway_calibration = calibrate(gateway_judge, context.own_texts) if gateway_judge else None
+        claim = decide_claim(
+            judge,
+            calibration,
             [
                 JudgedAnswer(prompts.questions[position], text, prompts.passages[position])
-                for position, text in zip(
-                    positions, context.candidate_texts(positions), strict=True
-                )
+                for position, text in zip(positions, texts, strict=True)
             ],
             documents=[prompts.documents[position] for position in positions],
-            gateway_judge=judges.gateway_sentence_judge,
+            gateway_judge=gateway_judge,
+            gateway_threshold=(
+                gateway_calibration.sentence_threshold if gateway_calibration else None
+            ),
         )
     except TwinError as error:  # the model in TWIN_NLI_MODEL cannot be loaded
         return f"{error.found}; {error.next_step}"

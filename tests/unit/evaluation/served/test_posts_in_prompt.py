@@ -44,12 +44,3 @@ def test_questions_differ_only_after_the_posts() -> None:
     assert first[0]["content"].index("First post.") < first[0]["content"].index("Second post.")
     assert first[1:] == [{"role": "user", "content": "Question: About clocks?"}]
     assert second[1:] != first[1:]
-
-
-def test_the_original_prompt_is_unchanged() -> None:
-    messages = render(DEFAULT_TEMPLATE, author_name="Ada", question="About clocks?")
-    original = [dict(message) for message in messages]
-
-    add_posts_to_prompt(messages, ["A post."])
-
-    assert messages == original
