@@ -1,7 +1,7 @@
 """List the model names of an author's twin, and check which of them a key may use.
 
 Scope: the list for a key, the entry of a name in `/v1/models`, the refusal of other names. Out of
-scope: which version answers (`rules.py`), the keys (`access/keys.py`).
+scope: which version answers (`decision.py`), the keys (`access/keys.py`).
 """
 # pyright: strict
 
