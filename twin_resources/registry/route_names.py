@@ -13,5 +13,5 @@ QUOTES = "quotes"
 FRONT_DESK = "front_desk"
 DRAFT = "voice"  # alias for prose that is shown although it is not released
 TASK = "task"  # alias for a program's request, not a reader's (`request/housekeeping.py`)
-ROUTED_PREFIX = "routed:"  # the model that the policy chose (`gateway/routing/fitted_policy.py`)
+ROUTED_PREFIX = "routed:"  # the model that the policy chose (`gateway/routing/decision.py`)
 FALLBACK_PREFIX = "down:"  # the model that answers while no server of this home is ready

@@ -153,7 +153,7 @@ def test_refusals_of_the_provider_are_passed_on(
     assert "in 7 s" in error["message"]
     server_error = stack.post(build_body("500", stream=stream))
     assert (server_error.status_code, server_error.json()["error"]["code"]) == (
-        500,
+        503,
         "provider_failed",
     )
     for answer in (rate_limited, server_error):
@@ -174,7 +174,7 @@ def test_an_interrupted_stream_ends_with_an_error_and_the_end_mark(stack: Stack)
     # A stream that breaks off before its first event is a 503 with the same sentence.
     with pytest.raises(openai.APIError, match="The twin cannot answer right now; please try again"):
         list(stack.client().chat.completions.create(**body))
-    assert "its provider does not answer" in stack.read_whole_log("gateway")[logged_before:]
+    assert "The provider of twin/ann@paid does not answer" in stack.read_whole_log("gateway")[logged_before:]
 
 
 def test_interrupted_streams_are_paid_for(stack: Stack, meter: SpendingMeter) -> None:
