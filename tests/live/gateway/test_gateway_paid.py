@@ -174,7 +174,8 @@ def test_an_interrupted_stream_ends_with_an_error_and_the_end_mark(stack: Stack)
     # A stream that breaks off before its first event is a 503 with the same sentence.
     with pytest.raises(openai.APIError, match="The twin cannot answer right now; please try again"):
         list(stack.client().chat.completions.create(**body))
-    assert "The provider of twin/ann@paid does not answer" in stack.read_whole_log("gateway")[logged_before:]
+    logged = stack.read_whole_log("gateway")[logged_before:]
+    assert "The provider of twin/ann@paid does not answer" in logged
 
 
 def test_interrupted_streams_are_paid_for(stack: Stack, meter: SpendingMeter) -> None:
