@@ -94,6 +94,14 @@ def test_the_hash_of_a_list_does_not_depend_on_nulls_in_others() -> None:
     assert len(set(hashes)) == 3
 
 
+def test_the_hash_of_a_vector_does_not_depend_on_missing_ones() -> None:
+    dtype = pl.Array(pl.Float32, 2)
+    vectors = pl.Series("a", [[1.0, 2.0], None, [0.0, 0.0]], dtype=dtype).to_frame()
+    hashes = hash_rows(vectors).to_list()
+    assert hash_rows(vectors[:1]).item() == hashes[0]
+    assert len(set(hashes)) == 3
+
+
 def test_column_names_count_but_their_order_does_not() -> None:
     row = pl.DataFrame({"a": ["x"], "b": ["y"]})
     assert hash_rows(row).item() == hash_rows(row.select("b", "a")).item()

@@ -114,9 +114,10 @@ def _add_length(part: bytes) -> bytes:
 
 def _plain_values(column: pl.Series) -> list[object]:
     """Return the values as numbers, texts, bytes, lists and dicts; a vector as its bytes."""
-    if isinstance(column.dtype, pl.Array) and not column.null_count():
+    if isinstance(column.dtype, pl.Array):
         # 384 numbers a passage are most of what an import hashes.
-        return [vector.tobytes() for vector in column.to_numpy()]
+        vectors = zip(column.to_numpy(), column.is_not_null(), strict=True)
+        return [vector.tobytes() if is_present else None for vector, is_present in vectors]
     return column.to_physical().to_list()
 
 

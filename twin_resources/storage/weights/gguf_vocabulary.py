@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twin_resources.errors import TwinError
-
-if TYPE_CHECKING:
-    pass
 
 SERVE_WITH_VLLM = (
     "serve this model with vLLM or another OpenAI-compatible server and set TWIN_MODEL_SERVER_URL"
